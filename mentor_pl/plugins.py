@@ -1,0 +1,100 @@
+"""The doors: entry points through which rewards, tools, students and engines come in, our own included."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+
+from mentor_pl.errors import PluginError
+
+DOORS: dict[str, str] = {
+    "mentor_pl.rewards": "mentor_pl.rewards.base:RewardComponent",
+    "mentor_pl.tools": "mentor_pl.tools.base:ToolBackend",
+    "mentor_pl.students": "mentor_pl.students.base:StudentLoader",
+    "mentor_pl.engines": "mentor_pl.engines.base:RolloutEngine",
+}
+"""Entry-point group to the base class that its plugins extend."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """One entry point that was found.
+
+    Attributes:
+        group: Entry-point group, one of `DOORS`.
+        name: Name of the entry point: what `class_path` says in YAML.
+        target: `module:Class` as written in the distribution's metadata.
+        distribution: Name and version of the installed distribution.
+        loaded: The class; None where it failed to load.
+        error: Why it failed to load; None where it did not.
+    """
+
+    group: str
+    name: str
+    target: str
+    distribution: str
+    loaded: type | None
+    error: str | None
+
+
+def _load(entry: EntryPoint, base: type) -> tuple[type | None, str | None]:
+    try:
+        loaded = entry.load()
+    except Exception as failure:  # whatever a stranger's import raises is reported, not ours to handle
+        return None, f"{type(failure).__name__}: {failure}"
+    if not (isinstance(loaded, type) and issubclass(loaded, base)):
+        return None, f"{entry.value} is not a subclass of {base.__module__}.{base.__qualname__}"
+    if loaded.__name__ != entry.name:
+        return None, f"the entry point is named {entry.name!r} but its class {loaded.__name__!r}; give both one name"
+    return loaded, None
+
+
+@functools.cache
+def find_plugins() -> tuple[Plugin, ...]:
+    """Load every entry point of every door; one that fails is reported in its `error`, not raised."""
+    found: list[Plugin] = []
+    for group, base_path in DOORS.items():
+        base = EntryPoint(name="base", value=base_path, group=group).load()
+        seen: dict[str, str] = {}
+        for entry in sorted(entry_points(group=group), key=lambda e: e.name):
+            distribution = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
+            loaded, error = _load(entry, base)
+            if entry.name in seen:
+                loaded, error = None, f"the name is taken by {seen[entry.name]}; rename or uninstall one of the two"
+            seen.setdefault(entry.name, distribution)
+            found.append(
+                Plugin(
+                    group=group,
+                    name=entry.name,
+                    target=entry.value,
+                    distribution=distribution,
+                    loaded=loaded,
+                    error=error,
+                )
+            )
+    return tuple(found)
+
+
+def load_plugins(group: str) -> dict[str, type]:
+    """Return the classes of one door by name.
+
+    Args:
+        group: One of `DOORS`.
+
+    Raises:
+        PluginError: The group is unknown.
+    """
+    if group not in DOORS:
+        raise PluginError(f"unknown plugin group {group!r}; the groups are {', '.join(DOORS)}")
+    return {p.name: p.loaded for p in find_plugins() if p.group == group and p.loaded is not None}
+
+
+def describe_plugins(group: str) -> str:
+    """Say in one line per plugin what is installed for a door and from which distribution, for error messages."""
+    rows = [
+        f"  {p.name} ({p.distribution})" + ("" if p.error is None else f" - failed to load: {p.error}")
+        for p in find_plugins()
+        if p.group == group
+    ]
+    return "\n".join(rows) or "  none"

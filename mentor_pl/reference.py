@@ -1,0 +1,35 @@
+"""A teacher's solution of one prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mentor_pl.messages import Message, ToolCall, ToolSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A prompt, its answer, the tools offered, and how the teacher used them.
+
+    Several references may share one prompt: the same `prompt` and `tools` with another solution each. They then train together, and
+    reward components see all of them.
+
+    Attributes:
+        reference_id: Unique in its file.
+        prompt: What both teacher and student are given, ending in a user message.
+        answer: The answer that counts as right, as text; "" where there is none.
+        tools: The tools offered to teacher and student alike.
+        tool_calls: The teacher's calls, in order, of all turns.
+        messages: The teacher's solution after the prompt (assistant and tool messages); empty where only its calls are known.
+        teacher: Who solved it, for example a model name.
+        domain: A label by which results may be split, for example a topic.
+    """
+
+    reference_id: str
+    prompt: tuple[Message, ...]
+    answer: str
+    tools: tuple[ToolSpec, ...]
+    tool_calls: tuple[ToolCall, ...] = ()
+    messages: tuple[Message, ...] = ()
+    teacher: str | None = None
+    domain: str | None = None

@@ -1,0 +1,130 @@
+"""What a student did: completions, turns, trajectories, and the group that shares a prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from mentor_pl.messages import Message, ToolCall, ToolResult, ToolStatus
+from mentor_pl.reference import Reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """Tokens that a policy sampled in one go.
+
+    Attributes:
+        token_ids: Exactly the sampled tokens, the stop token included. Never decoded and encoded again.
+        logprobs: Log-probability of each token under the distribution it was sampled from (temperature, top-k, ... applied).
+        finish_reason: "stop" where the last token is a stop token, "length" where the token budget ended it.
+        policy_version: Number of weight updates behind the weights that sampled this.
+    """
+
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    finish_reason: Literal["stop", "length"] = "stop"
+    policy_version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One assistant message and the results of the calls in it.
+
+    Attributes:
+        prompt_ids: The tokens put before this completion since the last one: the whole rendered prompt on the first turn, afterwards the
+            tool results and the next assistant header. Never trained on. Empty for a trajectory read from a chat file.
+        completion: What was sampled.
+        message: The completion, parsed.
+        tool_results: One for each of `message.tool_calls`, in the same order; empty where the calls were not run.
+    """
+
+    prompt_ids: tuple[int, ...] = ()
+    completion: Completion
+    message: Message
+    tool_results: tuple[ToolResult, ...] = ()
+
+
+class StopReason(str, Enum):
+    """Why a trajectory ended. Only `ANSWERED` means that the student finished by itself."""
+
+    ANSWERED = "answered"
+    MAX_TURNS = "max_turns"
+    MAX_TOOL_CALLS = "max_tool_calls"
+    MAX_COMPLETION_TOKENS = "max_completion_tokens"
+    MAX_CONTEXT = "max_context"
+    FORGED_ROLE = "forged_role"
+    INFRASTRUCTURE = "infrastructure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """One attempt of the student at one prompt.
+
+    Attributes:
+        reference_id: The (first) reference of the prompt.
+        sample_index: Position within its group.
+        turns: At least one.
+        stop_reason: Why it ended.
+    """
+
+    reference_id: str
+    sample_index: int = 0
+    turns: tuple[Turn, ...]
+    stop_reason: StopReason
+
+    @property
+    def finished(self) -> bool:
+        """True where the student ended by itself, with a message that calls no tool."""
+        return self.stop_reason is StopReason.ANSWERED
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """Every call the student wrote, in order, run or not."""
+        return tuple(call for turn in self.turns for call in turn.message.tool_calls)
+
+    @property
+    def tool_results(self) -> tuple[ToolResult, ...]:
+        """The executor's ledger, in order."""
+        return tuple(result for turn in self.turns for result in turn.tool_results)
+
+    @property
+    def final_text(self) -> str:
+        """What the student said in its last turn: the only place an answer is looked for."""
+        return self.turns[-1].message.content if self.turns else ""
+
+    @property
+    def num_sampled_tokens(self) -> int:
+        """Tokens that the student sampled, over all turns."""
+        return sum(len(turn.completion.token_ids) for turn in self.turns)
+
+    @property
+    def failed_infrastructure(self) -> bool:
+        """True where something broke that is not the student's doing; such a trajectory is not trained on."""
+        return self.stop_reason is StopReason.INFRASTRUCTURE or any(
+            result.status is ToolStatus.INFRASTRUCTURE for result in self.tool_results
+        )
+
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation after the prompt: assistant and tool messages."""
+        out: list[Message] = []
+        for turn in self.turns:
+            out.append(turn.message)
+            out += [
+                Message(role="tool", content=result.content, tool_call_id=call.call_id, name=call.name)
+                for call, result in zip(turn.message.tool_calls, turn.tool_results, strict=False)
+            ]
+        return tuple(out)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrajectoryGroup:
+    """All attempts at one prompt, with every reference of that prompt.
+
+    Attributes:
+        references: At least one; they share prompt, answer and tools.
+        trajectories: G of them.
+    """
+
+    references: tuple[Reference, ...]
+    trajectories: tuple[Trajectory, ...]
