@@ -1,0 +1,1 @@
+"""Messages to token ids, token ids to tool calls; one file per model family's format."""
