@@ -1,0 +1,1 @@
+"""Students meet tools: prompts in, groups of trajectories out."""

@@ -1,0 +1,15 @@
+"""Maximum likelihood of the teacher's own turns: the SFT baseline."""
+
+from __future__ import annotations
+
+from mentor_pl.objectives.base import LossInputs, LossOutput, Objective
+
+
+class SupervisedLikelihood(Objective):
+    """Mean negative log-likelihood of the trained tokens over the step. Advantages are not looked at."""
+
+    def __call__(self, inputs: LossInputs) -> LossOutput:
+        """See `Objective.__call__`."""
+        return LossOutput(
+            loss=-inputs.logprobs.sum() / inputs.num_loss_tokens, means={"entropy": inputs.entropies.sum()}
+        )

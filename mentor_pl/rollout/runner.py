@@ -1,0 +1,173 @@
+"""The rollout loop: rows, an engine and tools, without a turn barrier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from mentor_pl.chat.protocol import ChatProtocol
+from mentor_pl.engines.base import EngineSession, RolloutEngine, SamplingParams
+from mentor_pl.errors import ConfigError
+from mentor_pl.messages import ToolResult
+from mentor_pl.reference import Reference
+from mentor_pl.rollout.limits import RolloutLimits
+from mentor_pl.rollout.row import Row
+from mentor_pl.tools.toolbox import ToolBox
+from mentor_pl.trajectory import Completion, Trajectory, TrajectoryGroup
+
+Prompt = tuple[Reference, ...]
+"""All references of one prompt, at least one."""
+
+_TOOL_THREADS = 16
+
+
+class RolloutRunner:
+    """Lets a student try prompts with real tools.
+
+    Args:
+        protocol: Renders and reads the student's conversations.
+        toolbox: Runs its calls.
+        limits: Budgets of each trajectory.
+        max_context: Longest conversation in tokens that the student can take.
+    """
+
+    def __init__(self, *, protocol: ChatProtocol, toolbox: ToolBox, limits: RolloutLimits, max_context: int) -> None:
+        self.protocol = protocol
+        self.toolbox = toolbox
+        self.limits = limits
+        self.max_context = max_context
+        self._specs = {spec.name: spec for spec in toolbox.specs}
+
+    def prompt_ids(self, reference: Reference) -> tuple[int, ...]:
+        """Render a reference's prompt, with the tools as our backends describe them."""
+        tools = [self._specs.get(tool.name, tool) for tool in reference.tools]
+        return self.protocol.prompt_ids(reference.prompt, tools)
+
+    def run(
+        self,
+        engine: RolloutEngine,
+        prompts: Sequence[Prompt],
+        *,
+        sampling: SamplingParams,
+        group_size: int,
+        seed: int,
+    ) -> list[TrajectoryGroup]:
+        """Sample a group of trajectories for each prompt.
+
+        Args:
+            engine: Holding the student's present weights.
+            prompts: Each with all of its references; the first one's tools are offered.
+            sampling: How tokens are drawn.
+            group_size: Trajectories per prompt (G).
+            seed: With a prompt's reference id and a sample's index it decides every random number.
+
+        Returns:
+            One group of G trajectories per prompt, in order.
+
+        Raises:
+            ConfigError: A prompt leaves no room in the student's context.
+            EngineError: The engine failed.
+        """
+        rows: list[Row] = []
+        for references in prompts:
+            prompt_ids = self.prompt_ids(references[0])
+            if len(prompt_ids) >= self.max_context:
+                raise ConfigError(
+                    f"the prompt of reference {references[0].reference_id!r} takes {len(prompt_ids)} tokens, the student's context "
+                    f"{self.max_context}; shorten it, offer fewer tools, or set data.overlong_prompts to 'skip'"
+                )
+            rows += [
+                Row(
+                    index=len(rows) + sample,
+                    reference=references[0],
+                    sample_index=sample,
+                    seed=seed,
+                    prompt_ids=prompt_ids,
+                    protocol=self.protocol,
+                    toolbox=self.toolbox,
+                    limits=self.limits,
+                    max_context=self.max_context,
+                )
+                for sample in range(group_size)
+            ]
+        try:
+            with (
+                engine.session(sampling, self.protocol.stop_token_ids) as session,
+                ThreadPoolExecutor(_TOOL_THREADS, thread_name_prefix="tools") as pool,
+            ):
+                done = _Loop(rows, session, pool, self.toolbox, self.limits.park_after_s).run()
+        finally:
+            for row in rows:
+                row.close()
+        return [
+            TrajectoryGroup(
+                references=references,
+                trajectories=tuple(done[group * group_size : (group + 1) * group_size]),
+            )
+            for group, references in enumerate(prompts)
+        ]
+
+
+class _Loop:
+    """The events of one rollout: completions come from the engine, results from tools, and each sends its row on."""
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        session: EngineSession,
+        pool: ThreadPoolExecutor,
+        toolbox: ToolBox,
+        park_after_s: float,
+    ) -> None:
+        self._rows = rows
+        self._session = session
+        self._pool = pool
+        self._toolbox = toolbox
+        self._park_after_s = park_after_s
+        self._parked: dict[Future[tuple[ToolResult, ...]], Row] = {}
+        self._done: dict[int, Trajectory] = {}
+
+    def run(self) -> list[Trajectory]:
+        self._session.submit([row.request() for row in self._rows])
+        while len(self._done) < len(self._rows):
+            completions = self._session.poll(interrupt=self._any_tool_ready)
+            self._take_completions(completions)
+            if not completions and self._parked:  # nothing to decode: wait for tools
+                wait(self._parked, return_when=FIRST_COMPLETED)
+            self._resume([future for future in self._parked if future.done()])
+        return [self._done[row.index] for row in self._rows]
+
+    def _any_tool_ready(self) -> bool:
+        return any(future.done() for future in self._parked)
+
+    def _take_completions(self, completions: Iterable[tuple[int, Completion]]) -> None:
+        awaited: list[Future[tuple[ToolResult, ...]]] = []
+        # Rows in order, whatever order the engine finished them in: a seeded run repeats exactly.
+        for index, completion in sorted(completions, key=lambda item: item[0]):
+            row = self._rows[index]
+            calls = row.advance(completion)
+            if not calls:
+                self._finish(row)
+                continue
+            future = self._pool.submit(row.run_tools, calls)
+            self._parked[future] = row
+            if not any(self._toolbox.is_slow(call.name) for call in calls):
+                awaited.append(future)
+        if awaited:
+            wait(awaited, timeout=self._park_after_s)
+            self._resume([future for future in awaited if future.done()])
+
+    def _resume(self, futures: Iterable[Future[tuple[ToolResult, ...]]]) -> None:
+        ready: list[Row] = []
+        for future in list(futures):
+            row = self._parked.pop(future)
+            row.resume(future.result())
+            if row.stop_reason is None:
+                ready.append(row)
+            else:
+                self._finish(row)
+        self._session.submit([row.request() for row in ready])
+
+    def _finish(self, row: Row) -> None:
+        self._session.release(row.index)
+        self._done[row.index] = row.finish()
