@@ -1,0 +1,104 @@
+"""Reading fields of a row: each refusal names file, line, field, what was expected, what was found, and the remedy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mentor_pl.errors import DataFileError
+
+MISSING: Any = object()
+"""Stands for a field that is not there; None is a field that is null."""
+
+
+def shown(value: Any) -> str:
+    """Say what was found, in at most about 80 characters."""
+    if value is MISSING:
+        return "nothing"
+    if value is None:
+        return "null"
+    text = json.dumps(value, default=repr)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def refusal(where: str, field: str, *, expected: str, found: Any, remedy: str) -> DataFileError:
+    """Make the error for one field.
+
+    Args:
+        where: `path:line`.
+        field: The way to it, for example `messages[2].tool_calls[0].function.name`.
+        expected: What it should hold.
+        found: What it holds, or `MISSING`.
+        remedy: What to do.
+    """
+    return DataFileError(f"{where}: field {field!r}: expected {expected}, found {shown(found)}; {remedy}")
+
+
+def text_field(row: Mapping[str, Any], name: str, where: str, *, remedy: str, field: str | None = None) -> str:
+    """Return a text, numbers being written out.
+
+    Args:
+        row: The object that holds the field.
+        name: Its key.
+        where: `path:line`.
+        remedy: What to do if it is not there or of another kind.
+        field: The way to it, where that is longer than its key.
+
+    Raises:
+        DataFileError: It is missing, or neither text nor number.
+    """
+    value = row.get(name, MISSING)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return json.dumps(value)
+    raise refusal(where, field or name, expected="a text or a number", found=value, remedy=remedy)
+
+
+def optional_text(row: Mapping[str, Any], name: str, where: str) -> str | None:
+    """Return a text, or None where the field is missing or null.
+
+    Raises:
+        DataFileError: It is there and neither text nor number.
+    """
+    if row.get(name) is None:
+        return None
+    return text_field(row, name, where, remedy=f"write a text, or leave {name!r} out")
+
+
+def list_field(value: Any, field: str, where: str, *, expected: str, remedy: str) -> list[Any]:
+    """Return a list.
+
+    Raises:
+        DataFileError: It is none.
+    """
+    if not isinstance(value, list):
+        raise refusal(where, field, expected=expected, found=value, remedy=remedy)
+    return value
+
+
+def refuse_lone_surrogates(value: Any, where: str, field: str = "") -> None:
+    r"""Refuse text such as a lone `\ud800`, which no tokenizer takes.
+
+    Raises:
+        DataFileError: Some text within has one.
+    """
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as failure:
+            raise refusal(
+                where,
+                field,
+                expected="Unicode text",
+                found=value[failure.start : failure.end],
+                remedy=f"it is half of a surrogate pair, at character {failure.start}; write U+FFFD in its place",
+            ) from None
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            refuse_lone_surrogates(item, where, f"{field}[{index}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            refuse_lone_surrogates(key, where, field)
+            refuse_lone_surrogates(item, where, f"{field}.{key}" if field else key)

@@ -1,0 +1,207 @@
+"""Reference files: a prompt, its answer, the tools offered and the teacher's calls, one a line.
+
+A row holds at least
+
+- `prompt` (a text or a list of messages) or `messages` (the whole conversation in the OpenAI chat format; what follows its last user
+  message is the teacher's solution),
+- `answer` (a text or a number; may be missing where `messages` is given),
+- `tools` (OpenAI items, bare function objects, or names),
+- optionally `id` (else file name and line number serve), `tool_calls` (OpenAI items, `{"name", "arguments"}` or names; else those of
+  `messages`), `teacher` and `domain`. Other fields are passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mentor_pl.errors import DataFileError
+from mentor_pl.files.conversation import (
+    call_from_row,
+    called,
+    messages_from_rows,
+    tool_to_row,
+    tools_from_rows,
+)
+from mentor_pl.files.fields import (
+    MISSING,
+    list_field,
+    optional_text,
+    refusal,
+    refuse_lone_surrogates,
+    text_field,
+)
+from mentor_pl.files.jsonl import Row, read_rows, write_rows
+from mentor_pl.messages import Message, ToolCall
+from mentor_pl.reference import Reference
+
+
+def iter_references(path: str | Path, *, max_bad_lines: int = 0) -> Iterator[Reference]:
+    """Read references one by one, in constant memory.
+
+    Args:
+        path: A reference file.
+        max_bad_lines: Lines that may be unusable; each is logged with its number and left out.
+
+    Raises:
+        DataFileError: More lines are bad, or the file cannot be read.
+    """
+    stem = Path(path).stem
+
+    def parse(row: Row, where: str) -> Reference:
+        return reference_from_row(row, where, default_id=f"{stem}-{where.rpartition(':')[2]}")
+
+    return read_rows(path, parse, max_bad_lines=max_bad_lines)
+
+
+def read_references(path: str | Path, *, max_bad_lines: int = 0) -> list[Reference]:
+    """Read a whole reference file.
+
+    Args:
+        path: A reference file.
+        max_bad_lines: Lines that may be unusable; each is logged with its number and left out.
+
+    Raises:
+        DataFileError: The file has no reference, an id twice, or too many bad lines.
+    """
+    references = list(iter_references(path, max_bad_lines=max_bad_lines))
+    if not references:
+        raise DataFileError(f"{path}: expected at least one reference, found none; is it the right file?")
+    seen: set[str] = set()
+    for position, reference in enumerate(references, start=1):
+        if reference.reference_id in seen:
+            raise DataFileError(
+                f"{path}: expected each id once, found {reference.reference_id!r} again at reference {position}; "
+                "give every reference its own id (references of one prompt share the prompt, not the id)"
+            )
+        seen.add(reference.reference_id)
+    return references
+
+
+def write_references(path: str | Path, references: Iterable[Reference]) -> int:
+    """Write a reference file whole or not at all.
+
+    Returns:
+        The number of references written.
+
+    Raises:
+        OSError: It cannot be written; what was there before is unharmed.
+    """
+    return write_rows(path, (reference_to_row(reference) for reference in references))
+
+
+def reference_to_row(reference: Reference) -> Row:
+    """Return the row of a reference; one with a solution is a chat row with `messages` and `tools` that other programs read too."""
+    row: Row = {"id": reference.reference_id}
+    if reference.messages:
+        row["messages"] = [message.to_openai() for message in reference.prompt + reference.messages]
+    else:
+        row["prompt"] = [message.to_openai() for message in reference.prompt]
+    row["answer"] = reference.answer
+    row["tools"] = [tool_to_row(tool) for tool in reference.tools]
+    if reference.tool_calls != called(reference.messages):
+        row["tool_calls"] = [call.to_openai() for call in reference.tool_calls]
+    if reference.teacher is not None:
+        row["teacher"] = reference.teacher
+    if reference.domain is not None:
+        row["domain"] = reference.domain
+    return row
+
+
+def reference_from_row(row: Row, where: str, *, default_id: str | None = None) -> Reference:
+    """Read a reference from its row.
+
+    Args:
+        row: See the head of this module.
+        where: `path:line`, for errors.
+        default_id: The id of a row that has none; without one such a row is refused.
+
+    Raises:
+        DataFileError: A field is missing or malformed.
+    """
+    refuse_lone_surrogates(row, where)
+    prompt, messages = _split(row, where)
+    answer = row.get("answer")
+    if answer is not None or "messages" not in row:
+        answer = text_field(row, "answer", where, remedy='write the right answer, or "" where there is none')
+    reference_id = default_id if row.get("id") is None and default_id is not None else None
+    return Reference(
+        reference_id=reference_id or text_field(row, "id", where, remedy="give every reference its own id"),
+        prompt=prompt,
+        answer=answer or "",
+        tools=tools_from_rows(row.get("tools", MISSING), where),
+        tool_calls=_calls(row, messages, where),
+        messages=messages,
+        teacher=optional_text(row, "teacher", where),
+        domain=optional_text(row, "domain", where),
+    )
+
+
+def _split(row: Row, where: str) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """Return the prompt, ending in a user message, and what follows it."""
+    messages = () if row.get("messages") is None else messages_from_rows(row["messages"], where)
+    prompt = row.get("prompt")
+    if prompt is None and not messages:
+        raise refusal(
+            where,
+            "prompt",
+            expected="a text or a list of messages (or 'messages', the whole conversation)",
+            found=row.get("prompt", row.get("messages", MISSING)),
+            remedy="write the question that the student is given",
+        )
+    users = [index for index, message in enumerate(messages) if message.role == "user"]
+    cut = users[-1] + 1 if users else 0
+    given, solution = messages[:cut], messages[cut:]
+    if prompt is not None:
+        own = (
+            (Message(role="user", content=prompt),)
+            if isinstance(prompt, str)
+            else messages_from_rows(prompt, where, "prompt")
+        )
+        if given and given != own:
+            raise refusal(
+                where,
+                "messages",
+                expected="only what follows the prompt, or a conversation that starts with it",
+                found=row["messages"],
+                remedy="drop 'prompt', or make the two agree",
+            )
+        given = own
+    field = "messages" if prompt is None else "prompt"
+    if not given or given[-1].role != "user":
+        raise refusal(
+            where,
+            field,
+            expected="a prompt that ends in a user message",
+            found=row[field],
+            remedy="add the user's question",
+        )
+    for index, message in enumerate(solution, start=len(messages) - len(solution)):
+        if message.role not in ("assistant", "tool"):
+            raise refusal(
+                where,
+                f"messages[{index}].role",
+                expected="assistant or tool after the last user message",
+                found=message.role,
+                remedy="move instructions before the question",
+            )
+    return given, solution
+
+
+def _calls(row: Row, messages: tuple[Message, ...], where: str) -> tuple[ToolCall, ...]:
+    if row.get("tool_calls") is None:
+        return called(messages)
+    items = list_field(
+        row["tool_calls"],
+        "tool_calls",
+        where,
+        expected="a list of the teacher's calls",
+        remedy="leave it out where 'messages' has them",
+    )
+    return tuple(_call(item, where, index) for index, item in enumerate(items))
+
+
+def _call(item: Any, where: str, index: int) -> ToolCall:
+    value = {"name": item} if isinstance(item, str) else item
+    return call_from_row(value, where, f"tool_calls[{index}]", default_id=f"call_{index}", strict=True)
