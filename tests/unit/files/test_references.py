@@ -1,0 +1,201 @@
+import json
+
+import pytest
+
+from mentor_pl.errors import DataFileError
+from mentor_pl.files import read_references, reference_from_row, reference_to_row, write_references
+from mentor_pl.messages import Message, ToolCall, ToolSpec
+from mentor_pl.reference import Reference
+
+ADD = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "Return a + b.",
+        "parameters": {"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "number"}}},
+    },
+}
+CHAT = {
+    "id": "sum-1",
+    "messages": [
+        {"role": "system", "content": "Use tools."},
+        {"role": "user", "content": [{"type": "text", "text": "What is "}, {"type": "text", "text": "2 + 3?"}]},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2, "b": 3}'}}
+            ],
+        },
+        {"role": "tool", "tool_call_id": "c1", "content": "5"},
+        {"role": "assistant", "content": "\\boxed{5}"},
+    ],
+    "answer": 5,
+    "tools": [ADD],
+    "teacher": "oracle",
+}
+SUM = Reference(
+    reference_id="sum-1",
+    prompt=(Message(role="system", content="Use tools."), Message(role="user", content="What is 2 + 3?")),
+    answer="5",
+    tools=(
+        ToolSpec(
+            name="add",
+            description="Return a + b.",
+            parameters={"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "number"}}},
+        ),
+    ),
+    tool_calls=(ToolCall(call_id="c1", name="add", arguments={"a": 2, "b": 3}),),
+    messages=(
+        Message(role="assistant", tool_calls=(ToolCall(call_id="c1", name="add", arguments={"a": 2, "b": 3}),)),
+        Message(role="tool", content="5", tool_call_id="c1", name="add"),
+        Message(role="assistant", content="\\boxed{5}"),
+    ),
+    teacher="oracle",
+)
+
+
+def test_an_openai_chat_row_is_split_after_its_last_user_message():
+    assert reference_from_row(CHAT, "refs.jsonl:1") == SUM
+
+
+def test_a_conversation_of_several_user_turns_keeps_the_earlier_ones_in_the_prompt():
+    earlier = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello!"}]
+    reference = reference_from_row({**CHAT, "messages": earlier + CHAT["messages"][1:]}, "refs.jsonl:1")
+    assert [m.role for m in reference.prompt] == ["user", "assistant", "user"]
+    assert reference.messages == SUM.messages
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        ["add", "add"],
+        [{"name": "add"}, {"name": "add", "arguments": {}}],
+        [{"id": "call_0", "type": "function", "function": {"name": "add", "arguments": "{}"}}, "add"],
+    ],
+)
+def test_three_ways_to_write_calls_mean_the_same(calls):
+    row = {"id": 7, "prompt": "2 + 3 + 4?", "answer": "9", "tools": ["add"], "tool_calls": calls}
+    assert reference_from_row(row, "refs.jsonl:1") == Reference(
+        reference_id="7",
+        prompt=(Message(role="user", content="2 + 3 + 4?"),),
+        answer="9",
+        tools=(ToolSpec(name="add"),),
+        tool_calls=(ToolCall(call_id="call_0", name="add"), ToolCall(call_id="call_1", name="add")),
+    )
+
+
+def test_a_prompt_beside_the_solution_or_the_whole_conversation():
+    prompt = CHAT["messages"][:2]
+    assert reference_from_row({**CHAT, "prompt": prompt}, "r:1") == SUM
+    assert reference_from_row({**CHAT, "prompt": prompt, "messages": CHAT["messages"][2:]}, "r:1") == SUM
+
+
+def test_written_references_read_back_equal_and_are_openai_chat_rows(tmp_path):
+    bare = Reference(
+        reference_id="b",
+        prompt=(Message(role="user", content="ü \U0001f600"),),
+        answer="",
+        tools=(ToolSpec(name="add"), SUM.tools[0].__class__(name="ceil", description="Round up.")),
+        tool_calls=(ToolCall(call_id="x", name="add", arguments={"a": 1.5}),),
+        domain="toy",
+    )
+    path = tmp_path / "refs.jsonl"
+    assert write_references(path, [SUM, bare]) == 2
+    assert read_references(path) == [SUM, bare]
+    first = json.loads(path.read_text().splitlines()[0])
+    assert first["tools"] == [ADD]
+    assert first["messages"][2]["tool_calls"] == CHAT["messages"][2]["tool_calls"]
+    assert "tool_calls" not in first
+
+
+def changed(**fields):
+    row = {**CHAT, **fields}
+    return {key: value for key, value in row.items() if value is not ...}
+
+
+def with_call(**call):
+    messages = [dict(m) for m in CHAT["messages"]]
+    messages[2] = {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", **call}]}
+    return changed(messages=messages)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (changed(tools=...), "field 'tools': expected a list of tools, found nothing; name the tools offered"),
+        (changed(tools=["add", ADD]), "field 'tools[1]': expected another name, found str \"add\""),
+        (changed(tools=[{"description": "?"}]), "field 'tools[0].name': expected the tool's name, found nothing"),
+        (changed(answer=True), "field 'answer': expected a text or a number, found bool true"),
+        (changed(messages=...), "field 'prompt': expected a text or a list of messages"),
+        (
+            changed(messages=..., prompt="2 + 3?", answer=...),
+            "field 'answer': expected a text or a number, found nothing",
+        ),
+        (changed(messages=CHAT["messages"][2:]), "field 'messages': expected a prompt that ends in a user message"),
+        (changed(prompt="other"), "field 'messages': expected only what follows the prompt"),
+        (
+            with_call(function={"name": "add", "arguments": '{"a": 2'}),
+            "field 'messages[2].tool_calls[0].function.arguments': expected a JSON object",
+        ),
+        (
+            with_call(function={"arguments": "{}"}),
+            "field 'messages[2].tool_calls[0].function.name': expected the tool's name, found nothing",
+        ),
+        (
+            with_call(id="other", function={"name": "add", "arguments": "{}"}),
+            "field 'messages[3].tool_call_id': expected the id of an unanswered call",
+        ),
+        (
+            changed(messages=[*CHAT["messages"][:2], {"role": "assistant", "function_call": {"name": "add"}}]),
+            "field 'messages[2].function_call': expected nothing (it is deprecated)",
+        ),
+        (
+            changed(messages=[{"role": "user", "content": [{"type": "image_url"}]}]),
+            'field \'messages[0].content[0]\': expected {"type": "text", "text"}',
+        ),
+        (changed(messages=[{"role": "bot", "content": ""}]), "field 'messages[0].role': expected one of system,"),
+        (changed(teacher="half \ud800"), "field 'teacher': expected Unicode text"),
+        (changed(domain=["a"]), "field 'domain': expected a text or a number, found list"),
+    ],
+)
+def test_a_malformed_field_is_named(tmp_path, row, message):
+    path = tmp_path / "refs.jsonl"
+    path.write_text(json.dumps(CHAT) + "\n" + json.dumps(row) + "\n")
+    with pytest.raises(DataFileError) as failure:
+        read_references(path)
+    assert str(failure.value).startswith(f"{path}:2: field ")
+    assert message in str(failure.value)
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    (tmp_path / "refs.jsonl").write_text("\n")
+    with pytest.raises(DataFileError, match="refs.jsonl: expected at least one reference, found none"):
+        read_references(tmp_path / "refs.jsonl")
+
+
+def test_an_id_twice_is_refused(tmp_path):
+    path = tmp_path / "refs.jsonl"
+    path.write_text((json.dumps(CHAT) + "\n") * 2)
+    with pytest.raises(DataFileError, match="expected each id once, found 'sum-1' again at reference 2"):
+        read_references(path)
+
+
+def test_rows_without_id_are_numbered_by_line(tmp_path):
+    path = tmp_path / "chats.jsonl"
+    path.write_text("\n" + json.dumps(changed(id=..., answer=...)) + "\n")
+    (reference,) = read_references(path)
+    assert (reference.reference_id, reference.answer) == ("chats-2", "")
+
+
+def test_bad_lines_may_be_left_out(tmp_path):
+    path = tmp_path / "refs.jsonl"
+    path.write_text(json.dumps(CHAT) + "\n" + "{}\n")
+    assert read_references(path, max_bad_lines=1) == [SUM]
+
+
+def test_a_reference_row_round_trips_when_calls_differ_from_messages():
+    row = {**CHAT, "tool_calls": ["add", "ceil"]}
+    reference = reference_from_row(row, "r:1")
+    assert [call.name for call in reference.tool_calls] == ["add", "ceil"]
+    assert reference_from_row(reference_to_row(reference), "r:1") == reference
