@@ -60,6 +60,33 @@ class GenerationRequest:
     seed: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatistics:
+    """What a session has computed so far.
+
+    Attributes:
+        prefill_tokens: Positions computed for tokens that were given, not sampled; padding counts.
+        row_steps: Rows times steps at which a token was drawn; rows that were already done count.
+        sampled_tokens: Tokens delivered in completions.
+    """
+
+    prefill_tokens: int = 0
+    row_steps: int = 0
+    sampled_tokens: int = 0
+
+    @property
+    def useful_share(self) -> float:
+        """Share of the row steps that gave a token which was delivered; 1 before the first."""
+        return self.sampled_tokens / self.row_steps if self.row_steps else 1.0
+
+    def __add__(self, other: EngineStatistics) -> EngineStatistics:
+        return EngineStatistics(
+            prefill_tokens=self.prefill_tokens + other.prefill_tokens,
+            row_steps=self.row_steps + other.row_steps,
+            sampled_tokens=self.sampled_tokens + other.sampled_tokens,
+        )
+
+
 class EngineSession(ABC):
     """One rollout's dealings with an engine. Rows come, are continued and leave at any time; there is no turn barrier."""
 
@@ -84,6 +111,11 @@ class EngineSession(ABC):
     @abstractmethod
     def release(self, row: int) -> None:
         """Forget a row that will not be continued."""
+
+    @property
+    def statistics(self) -> EngineStatistics:
+        """What was computed so far, for logs; an engine that does not count gives zeros."""
+        return EngineStatistics()
 
 
 class RolloutEngine(ABC):
