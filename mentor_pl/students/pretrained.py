@@ -1,0 +1,143 @@
+"""A pretrained model and its tokenizer on disk or on the hub: what every built-in loader starts from."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from mentor_pl import embedded
+from mentor_pl.errors import StudentError
+from mentor_pl.students.chat_template import check_chat_template, read_chat_template
+
+DType = Literal["float32", "bfloat16", "float16"]
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+class Pretrained:
+    """Loads a pretrained causal language model and its tokenizer, and refuses a pair that the method cannot train.
+
+    Args:
+        path: A Hugging Face folder, a hub id, or `embedded:student`.
+        dtype: Of the weights.
+        attn_implementation: Attention of transformers, for example "sdpa", "eager" or "flash_attention_2"; null for the model's own choice.
+        gradient_checkpointing: Recompute activations in the backward pass: less memory, about a third more time a step.
+        chat_template: A .jinja file, or the name of a template that we ship ("hermes"), in place of the tokenizer's own.
+        pad_token: A token of the vocabulary that pads, in place of the tokenizer's own; not the end-of-sequence token.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        dtype: DType = "float32",
+        attn_implementation: str | None = "sdpa",
+        gradient_checkpointing: bool = False,
+        chat_template: str | None = None,
+        pad_token: str | None = None,
+    ) -> None:
+        self.path = path
+        self.dtype: DType = dtype
+        self.attn_implementation = attn_implementation
+        self.gradient_checkpointing = gradient_checkpointing
+        self.chat_template = chat_template
+        self.pad_token = pad_token
+
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        """Return the tokenizer, checked.
+
+        Raises:
+            StudentError: It cannot be loaded, has no pad token of its own, or its chat template is missing or ignores tools.
+        """
+        source = self._source()
+        try:
+            tokenizer: Any = AutoTokenizer.from_pretrained(source)
+        except (OSError, ValueError, KeyError, ImportError) as failure:
+            raise StudentError(self._cannot_load("tokenizer", failure)) from failure
+        if self.chat_template is not None:
+            tokenizer.chat_template = read_chat_template(self.chat_template)
+        elif isinstance(tokenizer.chat_template, dict):  # several by name: older Cohere and Hermes models
+            templates = tokenizer.chat_template
+            tokenizer.chat_template = templates.get("tool_use") or templates.get("default")
+        self._set_pad_token(tokenizer)
+        check_chat_template(tokenizer, self.path)
+        return tokenizer
+
+    def load_model(self, **options: Any) -> PreTrainedModel:
+        """Return the model in training mode.
+
+        Args:
+            **options: More keywords for `from_pretrained`, for example a quantisation config.
+
+        Raises:
+            StudentError: It cannot be loaded.
+        """
+        source = self._source()
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                source, dtype=getattr(torch, self.dtype), attn_implementation=self.attn_implementation, **options
+            )
+        except (OSError, ValueError, KeyError, ImportError) as failure:
+            raise StudentError(self._cannot_load("model", failure)) from failure
+        if self.gradient_checkpointing:
+            # The reentrant variant needs inputs with gradients, which a frozen embedding under LoRA does not give.
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        return model.train()  # from_pretrained leaves it in eval mode
+
+    def _source(self) -> str:
+        """Return the folder or hub id that transformers is given.
+
+        Raises:
+            StudentError: It is neither.
+        """
+        folder = embedded.resolve(self.path).expanduser()
+        if folder.is_dir():
+            if not (folder / "config.json").is_file():
+                raise StudentError(
+                    f"student {self.path!r}: the folder holds no config.json, so it is not a Hugging Face model folder; "
+                    "set model.student's `path` to one (for a checkpoint of a run, export it first)"
+                )
+            return str(folder)
+        if folder.exists() or not _HUB_ID.fullmatch(self.path):
+            raise StudentError(
+                f"student {self.path!r}: there is no such folder; set model.student's `path` to a Hugging Face model "
+                "folder, a hub id such as 'Qwen/Qwen2.5-0.5B-Instruct', or 'embedded:student'"
+            )
+        return self.path
+
+    def _cannot_load(self, part: str, failure: Exception) -> str:
+        elsewhere = (
+            ""
+            if embedded.resolve(self.path).expanduser().is_dir()
+            else " (no folder of that name, so taken as a hub id)"
+        )
+        return f"student {self.path!r}{elsewhere}: its {part} cannot be loaded: {failure}"
+
+    def _set_pad_token(self, tokenizer: Any) -> None:
+        if self.pad_token is not None:
+            if self.pad_token not in tokenizer.get_vocab():
+                raise StudentError(
+                    f"student {self.path!r}: pad_token {self.pad_token!r} is not in its vocabulary; {_spare_tokens(tokenizer)}"
+                )
+            tokenizer.pad_token = self.pad_token
+        if tokenizer.pad_token is None:
+            raise StudentError(
+                f"student {self.path!r} has no pad token; set model.student's `pad_token` to a token of its vocabulary that "
+                f"no text uses; {_spare_tokens(tokenizer)}"
+            )
+        if tokenizer.pad_token == tokenizer.eos_token:
+            raise StudentError(
+                f"student {self.path!r}: its pad token is its end-of-sequence token {tokenizer.eos_token!r}, so that padding "
+                "could not be told from the end that it has to learn; set model.student's `pad_token` to another token; "
+                f"{_spare_tokens(tokenizer)}"
+            )
+
+
+def _spare_tokens(tokenizer: Any) -> str:
+    """Say which special tokens could pad."""
+    added = (str(token) for token in tokenizer.added_tokens_decoder.values())
+    spare = sorted({token for token in added if token not in (tokenizer.eos_token, tokenizer.bos_token)})
+    return f"its special tokens are {', '.join(spare[:8])}" if spare else "it has no special tokens to spare"

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mentor_pl.errors import ChatFormatError, StudentError
+from mentor_pl.students.full import FullStudent
+
+MakeFolder = Callable[..., Path]
+
+
+def refusal(student: FullStudent) -> str:
+    with pytest.raises(StudentError) as refused:
+        student.load_tokenizer()
+    return str(refused.value)
+
+
+def change_tokenizer(folder: Path, **values: str | None) -> None:
+    file = folder / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    config.update(values)
+    file.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+
+def test_everything_is_trainable_and_in_training_mode(make_folder: MakeFolder) -> None:
+    model = FullStudent(str(make_folder())).load_model()
+    assert model.training and all(module.training for module in model.modules())
+    assert all(weight.requires_grad and weight.dtype == torch.float32 for weight in model.parameters())
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_dtype_and_attention_are_keys(make_folder: MakeFolder) -> None:
+    model = FullStudent(str(make_folder()), dtype="bfloat16", attn_implementation="eager").load_model()
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+    assert model.config._attn_implementation == "eager"
+
+
+def test_gradient_checkpointing_leaves_the_gradients_as_they_are(make_folder: MakeFolder) -> None:
+    folder = str(make_folder())
+    ids = torch.arange(3, 35).view(1, 32)
+    gradients = []
+    for checkpointing in (False, True):
+        model = FullStudent(folder, gradient_checkpointing=checkpointing).load_model()
+        assert model.is_gradient_checkpointing is checkpointing
+        model(input_ids=ids, labels=ids).loss.backward()
+        gradients.append(model.get_input_embeddings().weight.grad)
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+def test_tokenizer_is_the_folders_own(make_folder: MakeFolder) -> None:
+    tokenizer = FullStudent(str(make_folder())).load_tokenizer()
+    assert (tokenizer.pad_token, tokenizer.eos_token) == ("<|endoftext|>", "<|im_end|>")
+    assert tokenizer.encode("a<|im_end|>", add_special_tokens=False) == [
+        3 + 64,
+        2,
+    ]  # "a" is the 65th of the byte alphabet
+
+
+def test_missing_folder() -> None:
+    assert refusal(FullStudent("./no/such/student")) == (
+        "student './no/such/student': there is no such folder; set model.student's `path` to a Hugging Face model folder, a hub id "
+        "such as 'Qwen/Qwen2.5-0.5B-Instruct', or 'embedded:student'"
+    )
+
+
+def test_a_name_that_is_no_folder_is_tried_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    message = refusal(FullStudent("nobody/no-such-student"))
+    assert message.startswith(
+        "student 'nobody/no-such-student' (no folder of that name, so taken as a hub id): its tokenizer cannot"
+    )
+
+
+def test_folder_without_a_model(tmp_path: Path) -> None:
+    message = refusal(FullStudent(str(tmp_path)))
+    assert message == (
+        f"student {str(tmp_path)!r}: the folder holds no config.json, so it is not a Hugging Face model folder; set model.student's "
+        "`path` to one (for a checkpoint of a run, export it first)"
+    )
+
+
+def test_unknown_attention_implementation(make_folder: MakeFolder) -> None:
+    folder = make_folder()
+    with pytest.raises(StudentError, match=f"student '{folder}': its model cannot be loaded: .*telepathy"):
+        FullStudent(str(folder), attn_implementation="telepathy").load_model()
+
+
+def test_no_chat_template(make_folder: MakeFolder) -> None:
+    folder = make_folder()
+    (folder / "chat_template.jinja").unlink()
+    assert refusal(FullStudent(str(folder))) == (
+        f"student {str(folder)!r} has no chat template: its tokenizer cannot render a conversation; set model.student's "
+        "`chat_template` to a .jinja file that does, or to a template that we ship ('hermes')"
+    )
+    assert "<tool_call>" in FullStudent(str(folder), chat_template="hermes").load_tokenizer().chat_template
+
+
+@pytest.mark.parametrize(
+    ("template", "fault"),
+    [
+        ("{% for m in messages %}{{ m['content'] }}{% endfor %}", "ignores the tools offered"),
+        ("{{ tools }}{% for m in messages %}{{ m['content'] }}{% endfor %}", "ignores tool calls"),
+        ("{{ tools }}", "ignores the user's message"),
+        (
+            "{{ tools }}{{ messages[0]['content'] }}{% for m in messages %}{{ m['tool_calls'] }}{% endfor %}",
+            "ignores tool results",
+        ),
+        ("{{ raise_exception('only users speak') }}", "cannot render a conversation with tools (only users speak)"),
+    ],
+)
+def test_templates_that_cannot_do_it(make_folder: MakeFolder, tmp_path: Path, template: str, fault: str) -> None:
+    file = tmp_path / "mine.jinja"
+    file.write_text(template)
+    folder = str(make_folder())
+    with pytest.raises(ChatFormatError) as refused:
+        FullStudent(folder, chat_template=str(file)).load_tokenizer()
+    assert str(refused.value) == (
+        f"the chat template of student {folder!r} {fault}; set model.student's `chat_template` to a .jinja file that does, or to a "
+        "template that we ship ('hermes')"
+    )
+
+
+def test_unknown_template_name(make_folder: MakeFolder) -> None:
+    message = refusal(FullStudent(str(make_folder()), chat_template="hermse"))
+    assert message == (
+        "chat_template 'hermse' is neither a file nor the name of a template that we ship; these are: hermes"
+    )
+
+
+def test_no_pad_token(make_folder: MakeFolder) -> None:
+    folder = make_folder()
+    change_tokenizer(folder, pad_token=None)
+    assert refusal(FullStudent(str(folder))) == (
+        f"student {str(folder)!r} has no pad token; set model.student's `pad_token` to a token of its vocabulary that no text uses; "
+        "its special tokens are <|endoftext|>, <|im_start|>"
+    )
+    assert FullStudent(str(folder), pad_token="<|endoftext|>").load_tokenizer().pad_token_id == 0
+
+
+def test_pad_token_that_is_the_end(make_folder: MakeFolder) -> None:
+    folder = make_folder()
+    change_tokenizer(folder, pad_token="<|im_end|>")
+    assert refusal(FullStudent(str(folder))) == (
+        f"student {str(folder)!r}: its pad token is its end-of-sequence token '<|im_end|>', so that padding could not be told from "
+        "the end that it has to learn; set model.student's `pad_token` to another token; its special tokens are <|endoftext|>, "
+        "<|im_start|>"
+    )
+
+
+def test_pad_token_out_of_the_vocabulary(make_folder: MakeFolder) -> None:
+    message = refusal(FullStudent(str(make_folder()), pad_token="[PAD]"))
+    assert "pad_token '[PAD]' is not in its vocabulary; its special tokens are <|endoftext|>, <|im_start|>" in message
