@@ -1,0 +1,71 @@
+"""JSON Schemas made short enough to stand in every prompt: references inlined, titles dropped, unions of plain types merged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+_DROPPED = ("$defs", "definitions", "title", "$schema")
+
+
+def _resolve(root: Mapping[str, Any], pointer: str) -> Any:
+    """Follow a JSON pointer (RFC 6901) such as `#/$defs/Point` within `root`."""
+    if not pointer.startswith("#/"):
+        raise ValueError(f"schema reference {pointer!r} points outside its document; only '#/...' can be followed")
+    node: Any = root
+    for key in pointer[2:].split("/"):
+        try:
+            node = node[key.replace("~1", "/").replace("~0", "~")]
+        except (KeyError, TypeError) as missing:
+            raise ValueError(f"schema reference {pointer!r} points to nothing") from missing
+    return node
+
+
+def _merge_plain_types(schema: dict[str, Any]) -> dict[str, Any]:
+    """Turn `anyOf: [{type: a}, {type: b}]` into `type: [a, b]`; an integer is a number, so that pair becomes one."""
+    options = schema.get("anyOf")
+    if not isinstance(options, list) or any(set(o) != {"type"} for o in cast("list[dict[str, Any]]", options)):
+        return schema
+    types: list[str] = []
+    for option in cast("list[dict[str, Any]]", options):
+        types += option["type"] if isinstance(option["type"], list) else [option["type"]]
+    kept = [t for t in dict.fromkeys(types) if not (t == "integer" and "number" in types)]
+    rest = {key: value for key, value in schema.items() if key != "anyOf"}
+    return {"type": kept[0] if len(kept) == 1 else kept, **rest}
+
+
+def _short(node: Any, root: Mapping[str, Any], seen: tuple[str, ...], *, names: bool = False) -> Any:
+    """Shorten one node; `names` is True where the keys of `node` are property names and so never keywords."""
+    if isinstance(node, list):
+        return [_short(item, root, seen) for item in cast("list[Any]", node)]
+    if not isinstance(node, dict):
+        return node
+    schema = cast("dict[str, Any]", node)
+    if names:
+        return {key: _short(value, root, seen) for key, value in schema.items()}
+    if isinstance(pointer := schema.get("$ref"), str):
+        if pointer in seen:
+            return {"type": "object"}  # a type that contains itself cannot be inlined to its end
+        beside = {key: value for key, value in schema.items() if key != "$ref"}
+        return _short({**_resolve(root, pointer), **beside}, root, (*seen, pointer))
+    out = {
+        key: value
+        if key in ("default", "enum", "const", "examples", "required")
+        else _short(value, root, seen, names=key == "properties")
+        for key, value in schema.items()
+        if key not in _DROPPED
+    }
+    return _merge_plain_types(out)
+
+
+def short_schema(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return an equivalent schema without `$ref`, `$defs` and `title`.
+
+    Args:
+        schema: JSON Schema of an arguments object.
+        root: The document that `#/...` references point into; the schema itself where None.
+
+    Raises:
+        ValueError: A reference points outside the document or to nothing.
+    """
+    return _short(dict(schema), schema if root is None else root, ())

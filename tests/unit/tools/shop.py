@@ -1,0 +1,46 @@
+"""A stateful environment: one cart per trajectory."""
+
+from __future__ import annotations
+
+import os
+import time
+
+
+class Cart:
+    """A shopping cart."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, int] = {}
+
+    def put(self, item: str, count: int = 1) -> dict[str, int]:
+        """Put an item into the cart.
+
+        Args:
+            item: What.
+            count: How many.
+        """
+        self.items[item] = self.items.get(item, 0) + count
+        return self.items
+
+    def show(self) -> dict[str, int]:
+        """Show the cart."""
+        return self.items
+
+    def hang(self) -> None:
+        """Never come back."""
+        time.sleep(3600)
+
+    def crash(self) -> None:
+        """Die."""
+        os._exit(1)
+
+
+class Broken:
+    """Cannot be made."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("no stock")
+
+    def show(self) -> str:
+        """Show."""
+        return ""
