@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import mentor_pl.embedded
 from mentor_pl.embedded.toolmath import EVALUATION_SPLITS, TEACHERS, Problem, draw_splits
+from mentor_pl.files import write_references
 from mentor_pl.reference import Reference
 
 DATA = Path(mentor_pl.embedded.__file__).parent / "data"
 
 EVALUATION_TEACHER = "parallel"
 """Whose references the evaluation splits hold. Both teachers use the same tools on a problem, so every measure is the same for both."""
-
-
-def to_row(reference: Reference) -> dict[str, Any]:
-    """Return a reference as a row; tools by name, as their descriptions would be nine tenths of the file."""
-    return {
-        "id": reference.reference_id,
-        "prompt": reference.prompt[0].content,
-        "answer": reference.answer,
-        "tools": [tool.name for tool in reference.tools],
-        "messages": [message.to_openai() for message in reference.messages],
-        "teacher": reference.teacher,
-        "domain": reference.domain,
-    }
 
 
 def references(problems: Iterable[Problem], split: str, teacher: str) -> list[Reference]:
@@ -47,8 +33,8 @@ def make_files(target: Path) -> None:
     for name, rows in files.items():
         file = target / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("".join(json.dumps(to_row(row), ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        print(f"{len(rows)} references in {file.name}, {file.stat().st_size / 1e3:.0f} kB")
+        count = write_references(file, rows)
+        print(f"{count} references in {file.name}, {file.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":

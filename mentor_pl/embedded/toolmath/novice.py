@@ -16,6 +16,7 @@ from mentor_pl.embedded.toolmath.problems import Part, Problem
 from mentor_pl.embedded.toolmath.teachers import answer_message, tool_message
 from mentor_pl.messages import Message, ToolCall
 from mentor_pl.tools import arithmetic
+from mentor_pl.tools.results import refused
 
 MADE_UP = {
     "add": ("plus", "increase"),
@@ -65,7 +66,7 @@ _RIGHT_TOOL = {
 }
 
 _RUNNING_VALUE = ("a", "x", "base")  # arguments that hold what the chain has come to so far
-_MAX_RESULT_CHARS = 14  # longer numbers are no use to anybody who has to copy them digit by digit
+_MAX_RESULT_CHARS = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,20 +96,19 @@ class Habits:
     wrong_report: float = 0.25
 
 
-def run_tool(name: str, arguments: Mapping[str, Any]) -> tuple[str, float | None]:
-    """Run one of the twelve tools in this process.
+def run_tool(call: ToolCall) -> tuple[str, float | None]:
+    """Run one of the twelve tools in this process; a worker process would take a hundred times longer for what is always harmless here.
 
     Returns:
-        What the student is shown, and the result (None where the call failed).
+        What a `ToolBox` would show the student, and the result (None where the call failed).
     """
-    if name not in arithmetic.__all__:
-        return f"error: unknown tool {name}", None
+    refusal = refused(call, arithmetic.__all__)
+    if refusal is not None:
+        return refusal.content, None
     try:
-        result = getattr(arithmetic, name)(**arguments)
+        result = getattr(arithmetic, call.name)(**call.arguments)
     except (TypeError, ValueError, ArithmeticError) as failure:
-        return f"error: {failure}", None
-    if len(str(result)) > _MAX_RESULT_CHARS:
-        return "error: the result is too long", None
+        return f"Error: {call.name}: {type(failure).__name__}: {failure}", None
     return str(result), result
 
 
@@ -163,10 +163,11 @@ class _Novice:
                 self._call(step.tool, self._own_value(step.arguments))
 
     def _call(self, tool: str, arguments: Arguments) -> bool:
-        content, value = run_tool(tool, arguments)
         call = ToolCall(call_id=f"call_{len(self._messages)}", name=tool, arguments=arguments)
+        content, value = run_tool(call)
         self._messages += [Message(role="assistant", tool_calls=(call,)), tool_message(call, content)]
-        if value is not None:
+        # Nobody goes on with a number that is this long to copy.
+        if value is not None and len(content) <= _MAX_RESULT_CHARS:
             self._values.append(value)
         return value is not None
 
