@@ -23,11 +23,11 @@ def path(name: str) -> Path:
     Raises:
         ConfigError: There is no such embedded file.
     """
-    found = _ROOT / "student" if name == "student" else _DATA / name
-    if ".." not in Path(name).parts and found.exists():
-        return found
-    known = ["student", *sorted(file.relative_to(_DATA).as_posix() for file in _DATA.rglob("*.jsonl"))]
-    raise ConfigError(f"there is no embedded file {name!r}; there are {', '.join(known)}")
+    files = {file.relative_to(_DATA).as_posix(): file for file in sorted(_DATA.rglob("*.jsonl"))}
+    known = {"student": _ROOT / "student", **files}
+    if name not in known:
+        raise ConfigError(f"there is no embedded file {name!r}; there are {', '.join(known)}")
+    return known[name]
 
 
 def resolve(location: str | os.PathLike[str]) -> Path:

@@ -163,7 +163,7 @@ class _Novice:
                 self._call(step.tool, self._own_value(step.arguments))
 
     def _call(self, tool: str, arguments: Arguments) -> bool:
-        call = ToolCall(call_id=f"call_{len(self._messages)}", name=tool, arguments=arguments)
+        call = ToolCall(call_id=f"call_{len(self._messages) // 2}", name=tool, arguments=arguments)
         content, value = run_tool(call)
         self._messages += [Message(role="assistant", tool_calls=(call,)), tool_message(call, content)]
         # Nobody goes on with a number that is this long to copy.
