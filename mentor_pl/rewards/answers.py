@@ -1,0 +1,61 @@
+r"""Where a trajectory's answer stands: in the student's last message, outside its reasoning, by default in the last `\boxed{}`."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from mentor_pl.trajectory import Trajectory
+
+AnswerPlace = Literal["last_box", "only_box", "text"]
+r"""Where an answer is looked for: in the last `\boxed{}`, in the only one (two are no answer), or in the whole last message."""
+
+_REASONING = re.compile(r"<think>.*?</think>", re.DOTALL)
+_BOX = re.compile(r"\\boxed\s*\{")
+
+
+def final_answer(trajectory: Trajectory, place: AnswerPlace = "last_box") -> str | None:
+    """Return the answer that a trajectory ends with; None where it has none, or where the student did not finish.
+
+    Only the student's last message is read: no prompt, no tool's output, no earlier turn.
+    """
+    if not trajectory.finished:
+        return None
+    text = without_reasoning(trajectory.final_text)
+    if place == "text":
+        return text.strip() or None
+    found = boxes(text)
+    if not found or (place == "only_box" and len(found) > 1):
+        return None
+    return found[-1]
+
+
+def without_reasoning(text: str) -> str:
+    """Drop `<think>...</think>`, also where the prompt had opened it already, or where it was never closed."""
+    text = _REASONING.sub("", text)
+    return text.rpartition("</think>")[2].partition("<think>")[0]
+
+
+def boxes(text: str) -> list[str | None]:
+    r"""Return what stands in each `\boxed{}`, in order of their beginnings; None for an empty or unclosed one."""
+    return [_inside(text, match.end()) for match in _BOX.finditer(text)]
+
+
+def unboxed(text: str) -> str:
+    r"""Return what stands in the last `\boxed{}` of a reference's answer; the whole text where there is none."""
+    found = boxes(text)
+    return (found[-1] if found else None) or text.strip()
+
+
+def _inside(text: str, start: int) -> str | None:
+    depth, position = 1, start
+    while position < len(text):
+        character = text[position]
+        if character == "\\":
+            position += 2  # an escaped brace, as in \{1,2\}, encloses nothing
+            continue
+        depth += (character == "{") - (character == "}")
+        if depth == 0:
+            return text[start:position].strip() or None
+        position += 1
+    return None

@@ -1,0 +1,212 @@
+"""A reward as a programme of exits and weighted, gated terms: all of it configuration."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mentor_pl.errors import ConfigError, RewardError
+from mentor_pl.reference import Reference
+from mentor_pl.rewards.base import RewardComponent
+from mentor_pl.trajectory import Trajectory, TrajectoryGroup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardExit:
+    """Ends scoring at once, before any term counts, where its component scores 0.
+
+    Attributes:
+        unless: The component that decides.
+        reward: The whole reward of a trajectory that leaves here.
+    """
+
+    unless: RewardComponent
+    reward: float
+
+    def __post_init__(self) -> None:
+        _check_component(f"the exit with reward {self.reward}", "unless", self.unless)
+        if not math.isfinite(self.reward):
+            raise ConfigError(f"reward exit {self.name!r}: reward is {self.reward}; it must be a finite number")
+
+    @property
+    def name(self) -> str:
+        """How logs and score files name this exit, for example "unless Finished"."""
+        return f"unless {type(self.unless).__name__}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardTerm:
+    """Adds `weight * score`, or with a gate `weight * score * (gate_floor + (1 - gate_floor) * gate's score)`.
+
+    Attributes:
+        name: How other terms, logs and score files name this term; unique in its programme.
+        component: What gives the score, in [0, 1].
+        weight: What a score of 1 is worth; negative for a penalty.
+        gate: Name of another term whose (unweighted) score scales this term; none where left out.
+        gate_floor: Share that is paid even where the gate's score is 0, in [0, 1].
+    """
+
+    name: str
+    component: RewardComponent
+    weight: float
+    gate: str | None = None
+    gate_floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ConfigError(f"a reward term with {type(self.component).__name__} has an empty name; give it one")
+        _check_component(f"reward term {self.name!r}", "component", self.component)
+        if not math.isfinite(self.weight):
+            raise ConfigError(f"reward term {self.name!r}: weight is {self.weight}; it must be a finite number")
+        if not 0.0 <= self.gate_floor <= 1.0:
+            raise ConfigError(f"reward term {self.name!r}: gate_floor is {self.gate_floor}; it must lie in [0, 1]")
+        if self.gate is None and self.gate_floor:
+            raise ConfigError(
+                f"reward term {self.name!r}: gate_floor is {self.gate_floor} but there is no gate; name one or drop gate_floor"
+            )
+
+    def contribution(self, score: float, gate_score: float | None) -> float:
+        """Return what this term adds to the reward, given its own score and its gate's (None where it has none)."""
+        if gate_score is None:
+            return self.weight * score
+        return self.weight * score * (self.gate_floor + (1.0 - self.gate_floor) * gate_score)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredGroup:
+    """A group with the reward of each trajectory.
+
+    Attributes:
+        group: What was scored, with G trajectories.
+        rewards: Of each trajectory, [G].
+        scores: Of each term by name, in the programme's order: its component's score for each trajectory, [G], in [0, 1]. Also of
+            trajectories that left by an exit, whose reward does not depend on them.
+        exits: Name of the exit that each trajectory took, [G]; None where it took none.
+    """
+
+    group: TrajectoryGroup
+    rewards: tuple[float, ...]
+    scores: dict[str, tuple[float, ...]]
+    exits: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardProgram:
+    """An ordered list of exits and a list of terms. The first exit taken decides; without one, the terms' contributions add up.
+
+    Attributes:
+        terms: The terms, at least one.
+        exits: The exits, asked in order.
+    """
+
+    terms: Sequence[RewardTerm]
+    exits: Sequence[RewardExit] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "terms", tuple(self.terms))
+        object.__setattr__(self, "exits", tuple(self.exits))
+        if not self.terms:
+            raise ConfigError("the reward programme has no terms; give it at least one")
+        for name, count in Counter(term.name for term in self.terms).items():
+            if count > 1:
+                raise ConfigError(f"{count} reward terms are named {name!r}; give every term its own name")
+        gates = {term.name: term.gate for term in self.terms}
+        for term in self.terms:
+            if term.gate is not None and term.gate not in gates:
+                raise ConfigError(
+                    f"reward term {term.name!r}: its gate {term.gate!r} is not a term; the terms are {', '.join(gates)}"
+                )
+        for term in self.terms:
+            _check_cycle(term.name, gates)
+
+    def score_group(self, group: TrajectoryGroup) -> ScoredGroup:
+        """Score all attempts at one prompt.
+
+        Raises:
+            RewardError: A component raised, or returned something that is not a score in [0, 1] for each trajectory.
+        """
+        leaving = [_scores(exit_.name, exit_.unless, group) for exit_ in self.exits]
+        scores = {term.name: _scores(f"reward term {term.name!r}", term.component, group) for term in self.terms}
+        rewards: list[float] = []
+        exits: list[str | None] = []
+        for index in range(len(group.trajectories)):
+            taken = next((e for e, column in zip(self.exits, leaving, strict=True) if column[index] == 0.0), None)
+            exits.append(taken.name if taken else None)
+            rewards.append(taken.reward if taken else self._sum({name: row[index] for name, row in scores.items()}))
+        return ScoredGroup(group=group, rewards=tuple(rewards), scores=scores, exits=tuple(exits))
+
+    def contributions(self, scores: dict[str, float]) -> dict[str, float]:
+        """Return what each term adds to the reward of a trajectory that takes no exit, given every term's score."""
+        return {t.name: t.contribution(scores[t.name], scores[t.gate] if t.gate else None) for t in self.terms}
+
+    def _sum(self, scores: dict[str, float]) -> float:
+        return math.fsum(self.contributions(scores).values())
+
+    def explain(self, trajectory: Trajectory, references: Sequence[Reference]) -> str:
+        """Say in lines of text how one trajectory's reward comes about.
+
+        Raises:
+            RewardError: As in `score_group`.
+        """
+        group = TrajectoryGroup(references=tuple(references), trajectories=(trajectory,))
+        scored = self.score_group(group)
+        scores = {name: row[0] for name, row in scored.scores.items()}
+        counts = scored.exits[0] is None
+        lines = [f"{trajectory.reference_id}: reward {scored.rewards[0]:g}"]
+        if not counts:
+            lines.append(f"  left by the exit {scored.exits[0]!r}; the terms do not count")
+        for term, amount in zip(self.terms, self.contributions(scores).values(), strict=True):
+            gate = f", gated on {term.gate} with floor {term.gate_floor:g}" if term.gate else ""
+            share = f" = {amount:+g}" if counts else ""
+            lines.append(f"  {term.name}: score {scores[term.name]:g} x weight {term.weight:g}{gate}{share}")
+        return "\n".join(lines)
+
+
+def _check_component(where: str, field: str, value: Any) -> None:
+    if not isinstance(value, RewardComponent):
+        raise ConfigError(f"{where}: {field} is {value!r}; it must be a RewardComponent")
+
+
+def _check_cycle(name: str, gates: dict[str, str | None]) -> None:
+    path = [name]
+    while (gate := gates[path[-1]]) is not None:
+        if gate in path:
+            raise ConfigError(
+                f"reward term {name!r}: its gates go round in a circle, {' -> '.join([*path, gate])}; drop one"
+            )
+        path.append(gate)
+
+
+def _scores(where: str, component: RewardComponent, group: TrajectoryGroup) -> tuple[float, ...]:
+    culprit = f"{where} ({type(component).__name__})"
+    prompt = group.references[0].reference_id
+    try:
+        scores = list(component.score_group(group))
+    except RewardError:
+        raise
+    except Exception as failure:
+        raise RewardError(
+            f"{culprit} raised {type(failure).__name__} for reference {prompt!r}: {failure}; "
+            "a component must score whatever a student wrote"
+        ) from failure
+    if len(scores) != len(group.trajectories):
+        raise RewardError(
+            f"{culprit} returned {len(scores)} scores for the {len(group.trajectories)} trajectories of reference {prompt!r}; "
+            "score_group must return one for each"
+        )
+    for index, score in enumerate(scores):
+        if not _is_score(score):
+            raise RewardError(
+                f"{culprit} returned {score!r} for reference {prompt!r}, sample {index}; scores must be numbers in [0, 1]"
+            )
+    return tuple(float(score) for score in scores)
+
+
+def _is_score(value: Any) -> bool:
+    try:
+        return 0.0 <= float(value) <= 1.0  # False for nan
+    except (TypeError, ValueError):
+        return False
