@@ -51,29 +51,42 @@ def _load(entry: EntryPoint, base: type) -> tuple[type | None, str | None]:
 
 
 @functools.cache
-def find_plugins() -> tuple[Plugin, ...]:
-    """Load every entry point of every door; one that fails is reported in its `error`, not raised."""
+def _find(group: str) -> tuple[Plugin, ...]:
+    base = EntryPoint(name="base", value=DOORS[group], group=group).load()
     found: list[Plugin] = []
-    for group, base_path in DOORS.items():
-        base = EntryPoint(name="base", value=base_path, group=group).load()
-        seen: dict[str, str] = {}
-        for entry in sorted(entry_points(group=group), key=lambda e: e.name):
-            distribution = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
-            loaded, error = _load(entry, base)
-            if entry.name in seen:
-                loaded, error = None, f"the name is taken by {seen[entry.name]}; rename or uninstall one of the two"
-            seen.setdefault(entry.name, distribution)
-            found.append(
-                Plugin(
-                    group=group,
-                    name=entry.name,
-                    target=entry.value,
-                    distribution=distribution,
-                    loaded=loaded,
-                    error=error,
-                )
+    seen: dict[str, str] = {}
+    for entry in sorted(entry_points(group=group), key=lambda e: e.name):
+        distribution = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
+        loaded, error = _load(entry, base)
+        if entry.name in seen:
+            loaded, error = None, f"the name is taken by {seen[entry.name]}; rename or uninstall one of the two"
+        seen.setdefault(entry.name, distribution)
+        found.append(
+            Plugin(
+                group=group,
+                name=entry.name,
+                target=entry.value,
+                distribution=distribution,
+                loaded=loaded,
+                error=error,
             )
+        )
     return tuple(found)
+
+
+def find_plugins(*groups: str) -> tuple[Plugin, ...]:
+    """Load every entry point of the doors named, or of every door; one that fails is reported in its `error`, not raised.
+
+    Args:
+        groups: Of `DOORS`; all where none is named. Students and engines import torch, which takes seconds.
+
+    Raises:
+        PluginError: A group is unknown.
+    """
+    for group in groups:
+        if group not in DOORS:
+            raise PluginError(f"unknown plugin group {group!r}; the groups are {', '.join(DOORS)}")
+    return tuple(plugin for group in groups or DOORS for plugin in _find(group))
 
 
 def load_plugins(group: str) -> dict[str, type]:
@@ -85,16 +98,13 @@ def load_plugins(group: str) -> dict[str, type]:
     Raises:
         PluginError: The group is unknown.
     """
-    if group not in DOORS:
-        raise PluginError(f"unknown plugin group {group!r}; the groups are {', '.join(DOORS)}")
-    return {p.name: p.loaded for p in find_plugins() if p.group == group and p.loaded is not None}
+    return {p.name: p.loaded for p in find_plugins(group) if p.loaded is not None}
 
 
 def describe_plugins(group: str) -> str:
     """Say in one line per plugin what is installed for a door and from which distribution, for error messages."""
     rows = [
         f"  {p.name} ({p.distribution})" + ("" if p.error is None else f" - failed to load: {p.error}")
-        for p in find_plugins()
-        if p.group == group
+        for p in find_plugins(group)
     ]
     return "\n".join(rows) or "  none"
