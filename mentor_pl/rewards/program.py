@@ -143,7 +143,7 @@ class RewardProgram:
         return {t.name: t.contribution(scores[t.name], scores[t.gate] if t.gate else None) for t in self.terms}
 
     def _sum(self, scores: dict[str, float]) -> float:
-        return math.fsum(self.contributions(scores).values())
+        return round(math.fsum(self.contributions(scores).values()), 12)  # 0.7 + 0.3 + 0.1 is 1.1, not 1.0999...
 
     def explain(self, trajectory: Trajectory, references: Sequence[Reference]) -> str:
         """Say in lines of text how one trajectory's reward comes about.

@@ -1,0 +1,173 @@
+"""`mentor-pl score`: rewards of saved trajectories, without any training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, auto_cli
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mentor_pl.cli.plugins import PluginErrors
+from mentor_pl.errors import DataFileError, MentorError
+from mentor_pl.files import iter_trajectories, read_references, write_rows
+from mentor_pl.messages import ToolCall
+from mentor_pl.plugins import load_plugins
+from mentor_pl.reference import Reference
+from mentor_pl.rewards.answers import final_answer
+from mentor_pl.rewards.correct import Correct
+from mentor_pl.rewards.program import RewardProgram, ScoredGroup
+from mentor_pl.trajectory import TrajectoryGroup
+
+REWARDS = "mentor_pl.rewards"
+
+
+def score(
+    program: RewardProgram,
+    references: Path,
+    trajectories: Path,
+    output: Path | None = None,
+    explain: str | None = None,
+) -> None:
+    """Score saved trajectories, each for itself, against the reference that it names.
+
+    Writes one row per trajectory, in the file's order: reference_id, sample_index, reward, scores (of each term by name) and exit (the one
+    taken, or null).
+
+    Args:
+        program: The reward programme, for example configs/rewards/mentor.yaml.
+        references: JSON Lines file of references.
+        trajectories: JSON Lines file of trajectories.
+        output: JSON Lines file to write; without it (and without --explain) the rows are printed.
+        explain: Id of a reference: print how the rewards of its trajectories come about.
+
+    Raises:
+        DataFileError: A file cannot be read, or a trajectory names a reference that there is not.
+        RewardError: A component broke its contract.
+    """
+    known = {reference.reference_id: reference for reference in read_references(references)}
+    if explain is not None and explain not in known:
+        raise DataFileError(f"{references}: there is no reference with the id {explain!r} to explain")
+    console = Console()
+    scored = _scored(program, known, references, trajectories)
+    rows = _rows(scored, program, explain, console)
+    if output is not None:
+        count = write_rows(output, rows)
+        console.print(f"{count} rows written to {output}", markup=False)
+    elif explain is not None:
+        for _ in rows:
+            pass
+    else:
+        for row in rows:
+            print(json.dumps(row, ensure_ascii=False))
+
+
+def _scored(
+    program: RewardProgram, known: dict[str, Reference], references: Path, trajectories: Path
+) -> Iterator[ScoredGroup]:
+    for number, trajectory in enumerate(iter_trajectories(trajectories), start=1):
+        reference = known.get(trajectory.reference_id)
+        if reference is None:
+            raise DataFileError(
+                f"{trajectories}: trajectory {number} names the reference {trajectory.reference_id!r}, which {references} "
+                "does not have; score it with the file that its prompts came from"
+            )
+        yield program.score_group(TrajectoryGroup(references=(reference,), trajectories=(trajectory,)))
+
+
+def _rows(
+    scored: Iterator[ScoredGroup], program: RewardProgram, explain: str | None, console: Console
+) -> Iterator[dict[str, Any]]:
+    explained = False
+    for one in scored:
+        trajectory = one.group.trajectories[0]
+        if trajectory.reference_id == explain:
+            explained = True
+            console.print(explanation(program, one))
+        yield {
+            "reference_id": trajectory.reference_id,
+            "sample_index": trajectory.sample_index,
+            "reward": one.rewards[0],
+            "scores": {name: row[0] for name, row in one.scores.items()},
+            "exit": one.exits[0],
+        }
+    if explain is not None and not explained:
+        raise DataFileError(f"no trajectory names the reference {explain!r}; there is nothing to explain")
+
+
+def explanation(program: RewardProgram, scored: ScoredGroup) -> Table:
+    """Return a table of how the reward of a group's first trajectory comes about.
+
+    Args:
+        program: What scored it.
+        scored: A group of one.
+    """
+    trajectory = scored.group.trajectories[0]
+    scores = {name: row[0] for name, row in scored.scores.items()}
+    left_by = scored.exits[0]
+    table = Table(
+        title=escape(f"{trajectory.reference_id}, sample {trajectory.sample_index}: reward {scored.rewards[0]:g}"),
+        title_justify="left",
+        caption="\n".join(map(escape, _facts(program, scored))),
+        caption_justify="left",
+    )
+    for heading in ("term", "component", "score", "weight", "gate", "adds"):
+        table.add_column(heading)
+    for exit_ in program.exits:
+        taken = "taken" if exit_.name == left_by else ""
+        table.add_row("exit", escape(exit_.name), taken, "", "", f"{exit_.reward:g}" if taken else "", style="dim")
+    for term, adds in zip(program.terms, program.contributions(scores).values(), strict=True):
+        gate = "" if term.gate is None else f"{term.gate} = {scores[term.gate]:g}, floor {term.gate_floor:g}"
+        table.add_row(
+            escape(term.name),
+            type(term.component).__name__,
+            f"{scores[term.name]:g}",
+            f"{term.weight:g}",
+            escape(gate),
+            f"{adds:g}" if left_by is None else f"({adds:g})",
+        )
+    table.add_section()
+    table.add_row("reward", escape(left_by or ""), "", "", "", f"{scored.rewards[0]:g}", style="bold")
+    return table
+
+
+def _facts(program: RewardProgram, scored: ScoredGroup) -> list[str]:
+    trajectory, reference = scored.group.trajectories[0], scored.group.references[0]
+    correct = next((t.component for t in program.terms if isinstance(t.component, Correct)), Correct())
+    answer = final_answer(trajectory, correct.place)
+    return [
+        f"stopped:       {trajectory.stop_reason.value}",
+        f"answer:        {'none' if answer is None else answer}",
+        f"right answer:  {reference.answer or 'none'}",
+        f"student calls: {_calls(trajectory.tool_calls)}",
+        f"teacher calls: {_calls(reference.tool_calls)}",
+        f"tools offered: {', '.join(tool.name for tool in reference.tools) or 'none'}",
+    ]
+
+
+def _calls(calls: Sequence[ToolCall]) -> str:
+    return ", ".join(_call(call) for call in calls) or "none"
+
+
+def _call(call: ToolCall) -> str:
+    if call.parse_error is not None:
+        return f"{call.name or '?'}(malformed)"
+    arguments = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in call.arguments.items())
+    return f"{call.name}({arguments})"
+
+
+class _Parser(PluginErrors, ArgumentParser):
+    doors = (REWARDS,)
+
+
+def main(argv: list[str]) -> None:
+    """Run `mentor-pl score`."""
+    load_plugins(REWARDS)
+    try:
+        auto_cli(score, args=argv, as_positional=False, parser_class=_Parser, prog="mentor-pl score")
+    except MentorError as problem:
+        raise SystemExit(f"mentor-pl score: {problem}") from problem
