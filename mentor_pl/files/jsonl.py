@@ -23,7 +23,31 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON; write null or a number")
 
 
-def _parse_line(line: bytes, where: str) -> Row:
+def read_lines(path: str | Path) -> Iterator[tuple[str, bytes]]:
+    """Read a file's lines in constant memory, each with its `path:line`; blank ones are passed over.
+
+    Raises:
+        DataFileError: The file cannot be opened.
+    """
+    path = Path(path)
+    try:
+        file = path.open("rb")
+    except OSError as failure:
+        raise DataFileError(f"{path}: cannot be read ({failure.strerror}); check the path") from failure
+    with file:
+        for number, line in enumerate(file, start=1):
+            # Windows editors put a byte-order mark before the first line.
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if line.strip():
+                yield f"{path}:{number}", line
+
+
+def parse_line(line: bytes, where: str) -> Row:
+    """Return the object of a line.
+
+    Raises:
+        DataFileError: It is no UTF-8, no JSON, or no object.
+    """
     try:
         value = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
     except UnicodeDecodeError as failure:
@@ -66,35 +90,23 @@ def read_rows(
     Raises:
         DataFileError: The file cannot be opened, or more than `max_bad_lines` lines are bad.
     """
-    path = Path(path)
-    bad: list[tuple[int, str]] = []
-    try:
-        file = path.open("rb")
-    except OSError as failure:
-        raise DataFileError(f"{path}: cannot be read ({failure.strerror}); check the path") from failure
-    with file:
-        for number, line in enumerate(file, start=1):
-            # Windows editors put a byte-order mark before the first line.
-            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if not line.strip():
-                continue
-            try:
-                where = f"{path}:{number}"
-                value = parse(_parse_line(line, where), where)
-            except DataFileError as failure:
-                bad.append((number, str(failure)))
-                if max_bad_lines == 0:
-                    raise
-                if len(bad) > max_bad_lines:
-                    lines = ", ".join(str(n) for n, _ in bad)
-                    raise DataFileError(
-                        f"{path}: {len(bad)} bad lines so far ({lines}), {max_bad_lines} allowed; the last: {failure}"
-                    ) from None
-                _log.warning("left out: %s", failure)
-                continue
-            yield value
+    bad: list[str] = []
+    for where, line in read_lines(path):
+        try:
+            value = parse(parse_line(line, where), where)
+        except DataFileError as failure:
+            if max_bad_lines == 0:
+                raise
+            bad.append(where.rpartition(":")[2])
+            if len(bad) > max_bad_lines:
+                raise DataFileError(
+                    f"{path}: {len(bad)} bad lines so far ({', '.join(bad)}), {max_bad_lines} allowed; the last: {failure}"
+                ) from None
+            _log.warning("left out: %s", failure)
+            continue
+        yield value
     if bad:
-        _log.warning("%s: %d bad lines left out: %s", path, len(bad), ", ".join(str(n) for n, _ in bad))
+        _log.warning("%s: %d bad lines left out: %s", path, len(bad), ", ".join(bad))
 
 
 def row_to_line(row: Mapping[str, Any]) -> bytes:

@@ -1,0 +1,201 @@
+"""`mentor-pl references`: make, check and extend reference files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mentor_pl.cli.plugins import PluginErrors
+from mentor_pl.errors import MentorError
+from mentor_pl.files import iter_references, iter_trajectories, write_references
+from mentor_pl.plugins import load_plugins
+from mentor_pl.references.check import CheckReport, Finding, check_references
+from mentor_pl.references.convert import convert as convert_file
+from mentor_pl.references.converters import CONVERTERS
+from mentor_pl.references.mentoring import Preference, references_from_trajectories
+from mentor_pl.rewards.base import RewardComponent
+from mentor_pl.rewards.correct import Correct
+from mentor_pl.tools.base import ToolBackend
+from mentor_pl.tools.toolbox import ToolBox
+
+
+def check(
+    path: Path,
+    against: list[Path] | None = None,
+    judge: RewardComponent | None = None,
+    tools: list[ToolBackend] | None = None,
+) -> bool:
+    """Check a reference file: every line, duplicates, leaks, calls against their schemas; print statistics.
+
+    Args:
+        path: The reference file.
+        against: Evaluation files that must not share a prompt with it.
+        judge: Judge each solution's final message too, for example Correct.
+        tools: Run each call again with these backends; it must say what the solution says that it said.
+
+    Returns:
+        True where nothing must be mended.
+    """
+    with closing(ToolBox(tools or [])) as toolbox:
+        report = check_references(
+            path,
+            against=against or [],
+            judges=[] if judge is None else [judge],
+            toolbox=toolbox if tools else None,
+        )
+    _print_check(path, report, Console())
+    return report.ok
+
+
+def _print_check(path: Path, report: CheckReport, console: Console) -> None:
+    console.print(f"{path}: {report.references} references of {report.prompts} prompts", markup=False, soft_wrap=True)
+    for title, counts in (("teacher", report.teachers), ("domain", report.domains)):
+        console.print(_histogram(title, "references", counts.most_common(20)))
+    console.print(_histogram("calls per reference", "references", sorted(report.calls_per_reference.items())))
+    tools = Table("tool", "calls", "used in", "offered in")
+    for name in sorted({*report.offered, *report.called}, key=lambda name: (-report.called[name], name)):
+        row = (report.called[name], report.used_in[name], report.offered[name])
+        tools.add_row(escape(name), *(str(n) for n in row))
+    console.print(tools)
+    _print_findings("look at", report.warnings, console, style="yellow")
+    _print_findings("mend", report.faults, console, style="red")
+    if report.ok:
+        console.print("nothing to mend", style="green")
+    elif not report.references:
+        console.print("mend: the file has no reference", style="red")
+
+
+def _histogram(title: str, what: str, rows: list[tuple[str, int]] | list[tuple[int, int]]) -> Table:
+    table = Table(title, what)
+    for name, count in rows:
+        table.add_row(escape(str(name)), str(count))
+    return table
+
+
+def _print_findings(word: str, findings: dict[str, Finding], console: Console, *, style: str) -> None:
+    for kind, finding in findings.items():
+        console.print(f"{word}: {kind}: {finding.count}", style=style, markup=False, soft_wrap=True)
+        for example in finding.examples:
+            console.print(f"    {example}", markup=False, soft_wrap=True)
+
+
+def convert(
+    input: Path,
+    output: Path,
+    judge: RewardComponent | None = None,
+    tools: list[ToolBackend] | None = None,
+    *,
+    source: str,
+) -> None:
+    """Convert another format into references; each that is written has been replayed.
+
+    Args:
+        input: The file to convert.
+        output: The reference file to write.
+        judge: Judges each solution's final message; Correct unless given.
+        tools: Run each call again with these backends; it must say what the solution says that it said.
+        source: The converter's name.
+    """
+    with closing(ToolBox(tools or [])) as toolbox:
+        report = convert_file(
+            CONVERTERS[source],
+            input,
+            output,
+            judges=[judge or Correct()],
+            toolbox=toolbox if tools else None,
+        )
+    console = Console()
+    console.print(f"{report.written} references ({report.share:.1%}) written to {output}", markup=False, soft_wrap=True)
+    for reason, count in report.reasons.most_common():
+        console.print(
+            f"rejected: {reason}: {count}, for example {report.examples[reason]}", markup=False, soft_wrap=True
+        )
+
+
+def from_trajectories(
+    references: Path,
+    trajectories: Path,
+    output: Path,
+    judge: RewardComponent | None = None,
+    keep: int = 1,
+    prefer: Preference = "shortest",
+    only_unsolved: bool = True,
+    teacher: str = "self",
+) -> None:
+    """Make references of a student's own best verified trajectories (self-mentoring).
+
+    The output has every reference of the input, and the new ones behind those of their prompt. A prompt that only had no solution loses
+    that empty row to its first new reference.
+
+    Args:
+        references: The reference file that the trajectories were sampled on.
+        trajectories: What the student did, as a run records it.
+        output: The reference file to write.
+        judge: Verifies final answers; Correct unless given.
+        keep: New references for each prompt.
+        prefer: Which of several verified trajectories are kept.
+        only_unsolved: Only for prompts for which the teacher has no solution.
+        teacher: Name of the new references' teacher.
+    """
+    made: Counter[bool] = Counter()
+
+    def counted():
+        for reference, is_new in references_from_trajectories(
+            iter_references(references),
+            iter_trajectories(trajectories),
+            judges=[judge or Correct()],
+            keep=keep,
+            prefer=prefer,
+            only_unsolved=only_unsolved,
+            teacher=teacher,
+        ):
+            made[is_new] += 1
+            yield reference
+
+    write_references(output, counted())
+    print(f"{made[True]} new references, {made[False]} old ones, written to {output}")
+
+
+_COMMANDS: dict[str, Callable[..., object]] = {
+    "check": check,
+    "convert": convert,
+    "from-trajectories": from_trajectories,
+}
+
+
+class _Parser(PluginErrors, ArgumentParser):
+    doors = ("mentor_pl.rewards", "mentor_pl.tools")
+
+
+def main(argv: list[str]) -> None:
+    """Run `mentor-pl references`; exit code 1 where `check` finds something to mend."""
+    for door in _Parser.doors:
+        load_plugins(door)
+    parser = _Parser(prog="mentor-pl references", description=__doc__)
+    subcommands = parser.add_subcommands(dest="command")
+    for name, function in _COMMANDS.items():
+        command = _Parser(description=function.__doc__.splitlines()[0] if function.__doc__ else None)
+        if function is convert:
+            command.add_argument("--from", required=True, choices=tuple(CONVERTERS), help="the format of the input")
+        command.add_function_arguments(function, as_positional=function is check, skip={"source"})
+        command.add_argument("--config", action="config", help="a YAML file with these arguments")
+        subcommands.add_subcommand(name, command)
+    config = parser.parse_args(argv)
+    name = config.command
+    arguments = parser.instantiate_classes(config)[name].as_dict()
+    arguments.pop("config", None)
+    if name == "convert":
+        arguments["source"] = arguments.pop("from")
+    try:
+        ok = _COMMANDS[name](**arguments)
+    except (MentorError, OSError) as problem:
+        raise SystemExit(f"mentor-pl references {name}: {problem}") from problem
+    if ok is False:
+        raise SystemExit(1)

@@ -1,0 +1,17 @@
+"""Other formats into references."""
+
+from mentor_pl.references.converters.bfcl import bfcl
+from mentor_pl.references.converters.chat import chat
+from mentor_pl.references.converters.gsm8k import gsm8k
+from mentor_pl.references.converters.mentor_parquet import mentor_parquet
+from mentor_pl.references.converters.outcome import Converter, Rejected
+
+CONVERTERS: dict[str, Converter] = {
+    "gsm8k": gsm8k,
+    "mentor-parquet": mentor_parquet,
+    "bfcl": bfcl,
+    "chat": chat,
+}
+"""Name, as `mentor-pl references convert --from` takes it, to converter."""
+
+__all__ = ["CONVERTERS", "Converter", "Rejected", "bfcl", "chat", "gsm8k", "mentor_parquet"]

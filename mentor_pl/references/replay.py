@@ -1,0 +1,75 @@
+"""Does a reference hold? Its calls are run again, and its final message is judged like a student's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from mentor_pl.messages import ToolResult
+from mentor_pl.reference import Reference
+from mentor_pl.rewards.base import RewardComponent
+from mentor_pl.tools.toolbox import ToolBox
+from mentor_pl.trajectory import Completion, StopReason, Trajectory, Turn
+
+
+def as_trajectory(reference: Reference) -> Trajectory | None:
+    """Return the teacher's solution as if a student had sampled it; None where only its calls are known."""
+    turns: list[Turn] = []
+    for message in reference.messages:
+        if message.role == "assistant":
+            turns.append(Turn(completion=Completion(), message=message))
+        elif turns:
+            result = ToolResult(call_id=message.tool_call_id or "", content=message.content)
+            last = turns[-1]
+            turns[-1] = Turn(
+                completion=last.completion, message=last.message, tool_results=(*last.tool_results, result)
+            )
+    if not turns:
+        return None
+    return Trajectory(reference_id=reference.reference_id, turns=tuple(turns), stop_reason=StopReason.ANSWERED)
+
+
+def find_fault(
+    reference: Reference, *, judges: Sequence[RewardComponent] = (), toolbox: ToolBox | None = None
+) -> str | None:
+    """Say why a reference does not hold.
+
+    Args:
+        reference: To be replayed.
+        judges: Each must score 1.0; not asked where the reference has no answer or no solution to judge.
+        toolbox: Runs its calls again where given; each must succeed, and say what the solution says that it said.
+
+    Returns:
+        The cause in few words, the same for the same cause; None for a reference that holds.
+    """
+    offered = {tool.name for tool in reference.tools}
+    for call in reference.tool_calls:
+        if call.parse_error is not None:
+            return "a call is malformed"
+        if call.name not in offered:
+            return "a call names a tool that is not offered"
+    trajectory = as_trajectory(reference)
+    if toolbox is not None and (fault := _rerun(reference, trajectory, toolbox)):
+        return fault
+    if trajectory is None or not reference.answer:
+        return None
+    if trajectory.turns[-1].message.tool_calls:
+        return "the solution ends with a tool call"
+    for judge in judges:
+        if judge.score(trajectory, [reference]) < 1.0:
+            return f"{type(judge).__name__} does not hold"
+    return None
+
+
+def _rerun(reference: Reference, trajectory: Trajectory | None, toolbox: ToolBox) -> str | None:
+    results = () if trajectory is None else trajectory.tool_results
+    recorded = {result.call_id: result.content for result in results}
+    with ExitStack() as stack:
+        run = stack.enter_context(toolbox.session([tool.name for tool in reference.tools]))
+        for call in reference.tool_calls:
+            result = run(call)
+            if not result.ok:
+                return f"{call.name} fails when run again"
+            if recorded.get(call.call_id, result.content) != result.content:
+                return f"{call.name} gives another result when run again"
+    return None
