@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mentor_pl.messages import Message, ToolCall, ToolSpec
@@ -33,3 +34,15 @@ class Reference:
     messages: tuple[Message, ...] = ()
     teacher: str | None = None
     domain: str | None = None
+
+
+def group_by_prompt(references: Iterable[Reference]) -> list[tuple[Reference, ...]]:
+    """Put references of the same prompt (and tools) together, in order of first appearance."""
+    groups: dict[object, list[Reference]] = {}
+    for reference in references:
+        key = (
+            tuple((message.role, message.content) for message in reference.prompt),
+            tuple(tool.name for tool in reference.tools),
+        )
+        groups.setdefault(key, []).append(reference)
+    return [tuple(group) for group in groups.values()]

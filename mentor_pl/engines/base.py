@@ -13,7 +13,7 @@ from mentor_pl.errors import ConfigError
 from mentor_pl.trajectory import Completion
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads the fields of a default from its __dict__
 class SamplingParams:
     """How tokens are drawn. Log-probabilities are those of exactly this distribution.
 

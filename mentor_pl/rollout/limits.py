@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from mentor_pl.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads the fields of a default from its __dict__
 class RolloutLimits:
     """What one trajectory may use up.
 

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.engines.base import EngineSession, RolloutEngine, SamplingParams
 from mentor_pl.errors import ConfigError
-from mentor_pl.messages import ToolResult
+from mentor_pl.messages import ToolResult, ToolSpec
 from mentor_pl.reference import Reference
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.row import Row
@@ -38,10 +38,18 @@ class RolloutRunner:
         self.max_context = max_context
         self._specs = {spec.name: spec for spec in toolbox.specs}
 
+    @property
+    def tool_names(self) -> tuple[str, ...]:
+        """Every tool that our backends offer."""
+        return tuple(self._specs)
+
+    def offered(self, reference: Reference) -> list[ToolSpec]:
+        """Return a reference's tools, as our backends describe them."""
+        return [self._specs.get(tool.name, tool) for tool in reference.tools]
+
     def prompt_ids(self, reference: Reference) -> tuple[int, ...]:
-        """Render a reference's prompt, with the tools as our backends describe them."""
-        tools = [self._specs.get(tool.name, tool) for tool in reference.tools]
-        return self.protocol.prompt_ids(reference.prompt, tools)
+        """Render a reference's prompt."""
+        return self.protocol.prompt_ids(reference.prompt, self.offered(reference))
 
     def run(
         self,

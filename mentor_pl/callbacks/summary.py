@@ -1,0 +1,115 @@
+"""The student before and after training, beside its teacher."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.table import Table
+
+from mentor_pl.evaluation.metrics import TaskMetrics
+from mentor_pl.evaluation.teacher import teacher_groups
+from mentor_pl.training.datamodule import MentorDataModule
+
+Scores = dict[str, dict[str, float]]
+"""Metric values by split and name."""
+
+_COLUMNS = {
+    "accuracy": "accuracy",
+    "tool_match": "tool-set match",
+    "tool_similarity": "similarity to teacher",
+    "unknown_tool_rate": "unknown tools",
+    "calls_per_task": "calls per task",
+}
+
+
+class RunSummary(Callback):
+    """Evaluates every split before and after training, prints a table, and writes `summary.json` to the run's folder.
+
+    Args:
+        enabled: Whether to do so; the evaluation takes its time.
+    """
+
+    def __init__(self, enabled: bool = True) -> None:
+        self.enabled = enabled
+        self.before: Scores = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate the starting student; a resumed run knows the result from its checkpoint."""
+        if self.enabled and not self.before:
+            self.before = _evaluate(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate the trained student, and report."""
+        if not self.enabled:
+            return
+        after = _evaluate(trainer)
+        if not trainer.is_global_zero or not after:
+            return
+        summary = {"before": self.before, "after": after, "teacher": _teacher(trainer)}
+        folder = Path(trainer.default_root_dir)
+        (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        console = Console()
+        console.print(summary_table(summary))
+        console.print(f"The run is in [bold]{os.path.relpath(folder)}[/]", soft_wrap=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Saved with every checkpoint."""
+        return {"before": self.before}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what was measured before training."""
+        self.before = state_dict["before"]
+
+
+def summary_table(summary: Mapping[str, Scores]) -> Table:
+    """Lay `{"before", "after", "teacher"}` out as a table, a row per split."""
+    table = Table(title="The student before → after training (teacher)", title_justify="left")
+    table.add_column("split", style="bold")
+    for title in _COLUMNS.values():
+        table.add_column(title, justify="right")
+    for split in summary["after"]:
+        cells = [split]
+        for name in _COLUMNS:
+            values = [_shown(summary[who].get(split, {}).get(name), name) for who in ("before", "after", "teacher")]
+            cells.append(f"{values[0]} → [bold]{values[1]}[/] ({values[2]})")
+        table.add_row(*cells)
+    return table
+
+
+def _shown(value: float | None, name: str) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.1f}" if name == "calls_per_task" else f"{value:.2f}"
+
+
+def _data(trainer: Trainer) -> MentorDataModule:
+    return cast(MentorDataModule, trainer.datamodule)  # type: ignore[attr-defined]
+
+
+def _evaluate(trainer: Trainer) -> Scores:
+    scores: Scores = {}
+    for stream in _data(trainer).val_dataloader():
+        metrics = TaskMetrics(stream.runner.tool_names).to(trainer.strategy.root_device)
+        for batch in stream:
+            metrics.update(batch.groups)
+        scores[stream.split] = {name: round(float(value), 6) for name, value in metrics.compute().items()}
+    return scores
+
+
+def _teacher(trainer: Trainer) -> Scores:
+    data = _data(trainer)
+    scores: Scores = {}
+    for stream in data.val_dataloader():
+        groups = teacher_groups(stream.prompts)
+        if groups:
+            metrics = TaskMetrics(stream.runner.tool_names)
+            metrics.sync_on_compute = False  # every rank has all of it
+            metrics.update(groups)
+            scores[stream.split] = {name: round(float(value), 6) for name, value in metrics.compute().items()}
+    return scores

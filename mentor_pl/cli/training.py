@@ -1,0 +1,132 @@
+"""`mentor-pl fit | validate | test | predict`: LightningCLI over our module and data module."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger
+
+from mentor_pl.callbacks.export import ExportStudent
+from mentor_pl.callbacks.non_finite_guard import NonFiniteGuard
+from mentor_pl.callbacks.recorder import TrajectoryRecorder
+from mentor_pl.callbacks.summary import RunSummary
+from mentor_pl.plugins import find_plugins
+from mentor_pl.training.checkpoint_io import AtomicCheckpointIO
+from mentor_pl.training.datamodule import MentorDataModule
+from mentor_pl.training.module import MentorModule
+
+_RUN_DIR_ENV = "MENTOR_PL_RUN_DIR"
+"""Tells the processes that Lightning launches for further ranks which folder the first one chose."""
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes the resolved config to the run's folder, whatever the logger."""
+
+    def save_config(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Write `config.yaml`."""
+        path = Path(trainer.default_root_dir) / "config.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.parser.save(self.config, str(path), skip_none=False, overwrite=True, multifile=False)
+
+
+class MentorCLI(LightningCLI):
+    """LightningCLI with a run folder, and the callbacks that every run has."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run's folder and our callbacks, each with its keys."""
+        parser.add_argument(
+            "--run_dir", type=str | None, default=None, help="Folder of the run; a new one under runs/ by default."
+        )
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {"checkpoint.filename": "{step}", "checkpoint.save_last": True, "checkpoint.auto_insert_metric_name": True}
+        )
+        parser.add_lightning_class_args(TrajectoryRecorder, "recorder")
+        parser.add_lightning_class_args(RunSummary, "summary")
+        parser.add_lightning_class_args(ExportStudent, "export")
+        parser.add_lightning_class_args(NonFiniteGuard, "guard")
+
+    def _parse_ckpt_path(self) -> None:
+        """A checkpoint gives weights and state, never settings: the command line says what it says."""
+
+    def before_instantiate_classes(self) -> None:
+        """Choose the run's folder."""
+        config = self.config[self.subcommand] if self.subcommand else self.config
+        run_dir = _run_dir(config.run_dir, str(self.subcommand))
+        config.run_dir = str(run_dir)
+        config.trainer.default_root_dir = str(run_dir)
+        if config.checkpoint.dirpath is None:
+            config.checkpoint.dirpath = str(run_dir / "checkpoints")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Add what every run has, where the config does not say otherwise."""
+        config = self._get(self.config_init, "trainer", default={})
+        root = config["default_root_dir"]
+        if config.get("logger") in (None, True):
+            kwargs["logger"] = CSVLogger(root, name="", version="")
+        kwargs["plugins"] = [*_listed(config.get("plugins")), AtomicCheckpointIO()]
+        callbacks = _listed(config.get("callbacks"))
+        if config.get("enable_progress_bar") is not False:
+            callbacks.append(RichProgressBar())
+        kwargs["callbacks"] = callbacks
+        return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Let `runs/last` point to this run."""
+        if self.trainer.is_global_zero:
+            _point_last_to(Path(self.trainer.default_root_dir))
+
+    def after_fit(self) -> None:
+        """End the tools' workers."""
+        self.datamodule.close()
+
+    after_validate = after_test = after_predict = after_fit
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+
+
+def _run_dir(chosen: str | None, subcommand: str) -> Path:
+    if chosen is None:
+        stamp = os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
+        stamp = stamp or datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        chosen = os.environ.get(_RUN_DIR_ENV) or str(Path("runs") / f"{subcommand}-{stamp}")
+    run_dir = Path(chosen).absolute()
+    os.environ[_RUN_DIR_ENV] = str(run_dir)
+    return run_dir
+
+
+def _point_last_to(run_dir: Path) -> None:
+    last = run_dir.parent / "last"
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if last.is_symlink() or not last.exists():
+        partial = last.with_name(f".last.{os.getpid()}")
+        partial.symlink_to(run_dir.name, target_is_directory=True)
+        os.replace(partial, last)
+
+
+def main(argv: list[str]) -> None:
+    """Run a training subcommand; `argv` begins with its name."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    # Our loader works in the trainer's process on purpose; workers would hold copies of the student.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    find_plugins()  # imports every plugin, so that `class_path: ToolMatch` resolves by its bare name
+    MentorCLI(
+        MentorModule,
+        MentorDataModule,
+        args=argv,
+        save_config_callback=SaveConfig,
+        save_config_kwargs={"save_to_log_dir": False},
+        auto_configure_optimizers=False,
+        seed_everything_default=0,
+    )

@@ -1,0 +1,178 @@
+"""Samples into batches. The only next-token shift of the program is here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mentor_pl.rewards.program import ScoredGroup
+from mentor_pl.training.samples import Sample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """Where a packed row keeps the samples of one prompt: their common prompt once, then each sample's own tokens.
+
+    Attributes:
+        prefix: Half-open range of the common prompt.
+        suffixes: Half-open range of each sample's own tokens, in order, directly behind one another.
+    """
+
+    prefix: tuple[int, int]
+    suffixes: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyBatch:
+    """One micro-batch. B rows of T positions hold the tokens; N of them are trained on.
+
+    Attributes:
+        input_ids: [B, T].
+        position_ids: Position of each token in its own sequence, [B, T].
+        attention_mask: True at real tokens, [B, T].
+        segments: For a packed batch (B = 1) who may see whom; None for a padded one, where each row is one sample.
+        target_positions: Index into the flattened [B * T] of the position that predicts each trained token, [N].
+        target_ids: The trained tokens, [N].
+        sampling_logprobs: [N].
+        advantages: [N].
+        num_loss_tokens: Trained tokens in the whole optimiser step: all ranks, all micro-batches.
+        temperature: The one that the trained tokens were sampled at.
+        scored_groups: Every group of the rollout, for callbacks; only in its first micro-batch, else empty.
+        rollout_metrics: What the rollout measured of itself (seconds, counts); where `scored_groups` are.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    attention_mask: Tensor
+    segments: tuple[Segment, ...] | None
+    target_positions: Tensor
+    target_ids: Tensor
+    sampling_logprobs: Tensor
+    advantages: Tensor
+    num_loss_tokens: float
+    temperature: float = 1.0
+    scored_groups: tuple[ScoredGroup, ...] = ()
+    rollout_metrics: dict[str, float] = field(default_factory=dict)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> PolicyBatch:
+        """Move every tensor; Lightning asks for this."""
+        moved = {
+            f.name: value.to(device, non_blocking=non_blocking)
+            for f in dataclasses.fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor)
+        }
+        return dataclasses.replace(self, **moved)
+
+
+def _targets(sample: Sample, offset_of: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return for each trained token of a sample its index t and the flattened position of token t - 1."""
+    index = sample.loss_mask.nonzero()[:, 0]
+    return index, torch.as_tensor(offset_of)[index - 1]
+
+
+def padded_batch(samples: Sequence[Sample], *, pad_token_id: int, num_loss_tokens: float) -> PolicyBatch:
+    """Lay each sample in a row of its own, padded on the right. Works for every architecture."""
+    length = max((len(sample.token_ids) for sample in samples), default=1)
+    rows = max(1, len(samples))
+    input_ids = torch.full((rows, length), pad_token_id)
+    attention_mask = torch.zeros(rows, length, dtype=torch.bool)
+    attention_mask[:, 0] = True  # a row that sees nothing gives NaN
+    positions: list[Tensor] = []
+    for row, sample in enumerate(samples):
+        input_ids[row, : len(sample.token_ids)] = sample.token_ids
+        attention_mask[row, : len(sample.token_ids)] = True
+        positions.append(_targets(sample, range(row * length, row * length + len(sample.token_ids)))[1])
+    return PolicyBatch(
+        input_ids=input_ids,
+        position_ids=torch.arange(length).expand(rows, length),
+        attention_mask=attention_mask,
+        segments=None,
+        target_positions=_cat(positions, torch.int64),
+        **_flat_fields(samples),
+        num_loss_tokens=num_loss_tokens,
+    )
+
+
+def packed_batch(samples: Sequence[Sample], *, pad_token_id: int, num_loss_tokens: float) -> PolicyBatch:
+    """Lay all samples in one row without padding; neighbours with the same prompt share its tokens.
+
+    Args:
+        samples: Those of one prompt next to each other.
+        pad_token_id: Fills the one position of an empty batch.
+        num_loss_tokens: See `PolicyBatch`.
+    """
+    ids: list[Tensor] = []
+    position_ids: list[Tensor] = []
+    positions: list[Tensor] = []
+    segments: list[Segment] = []
+    end = 0
+    for group in _by_prompt(samples):
+        length = group[0].prompt_length
+        prefix = (end, end + length)
+        ids.append(group[0].token_ids[:length])
+        position_ids.append(torch.arange(length))
+        end += length
+        suffixes: list[tuple[int, int]] = []
+        for sample in group:
+            own = len(sample.token_ids) - length
+            ids.append(sample.token_ids[length:])
+            position_ids.append(torch.arange(length, length + own))
+            positions.append(_targets(sample, [*range(*prefix), *range(end, end + own)])[1])
+            suffixes.append((end, end + own))
+            end += own
+        segments.append(Segment(prefix=prefix, suffixes=tuple(suffixes)))
+    if not samples:
+        ids, position_ids = [torch.tensor([pad_token_id])], [torch.zeros(1, dtype=torch.int64)]
+        segments = [Segment(prefix=(0, 1), suffixes=())]
+    input_ids = torch.cat(ids)[None]
+    return PolicyBatch(
+        input_ids=input_ids,
+        position_ids=torch.cat(position_ids)[None],
+        attention_mask=torch.ones_like(input_ids, dtype=torch.bool),
+        segments=tuple(segments),
+        target_positions=_cat(positions, torch.int64),
+        **_flat_fields(samples),
+        num_loss_tokens=num_loss_tokens,
+    )
+
+
+def split_evenly(samples: Sequence[Sample], parts: int) -> list[list[Sample]]:
+    """Cut a sequence of samples into contiguous parts of about equal token counts; some may be empty."""
+    total = sum(len(sample.token_ids) for sample in samples)
+    out: list[list[Sample]] = [[] for _ in range(parts)]
+    seen = 0
+    for sample in samples:
+        middle = seen + len(sample.token_ids) / 2
+        out[min(parts - 1, int(middle * parts / max(total, 1)))].append(sample)
+        seen += len(sample.token_ids)
+    return out
+
+
+def _by_prompt(samples: Sequence[Sample]) -> list[list[Sample]]:
+    groups: list[list[Sample]] = []
+    for sample in samples:
+        if groups:
+            first = groups[-1][0]
+            length = first.prompt_length
+            if sample.prompt_length == length and torch.equal(sample.token_ids[:length], first.token_ids[:length]):
+                groups[-1].append(sample)
+                continue
+        groups.append([sample])
+    return groups
+
+
+def _flat_fields(samples: Sequence[Sample]) -> dict[str, Any]:
+    return {
+        "target_ids": _cat([s.token_ids[s.loss_mask] for s in samples], torch.int64),
+        "sampling_logprobs": _cat([s.sampling_logprobs[s.loss_mask] for s in samples], torch.float32),
+        "advantages": _cat([s.advantages[s.loss_mask] for s in samples], torch.float32),
+    }
+
+
+def _cat(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    return torch.cat(list(parts)) if parts else torch.zeros(0, dtype=dtype)

@@ -1,0 +1,247 @@
+"""The LightningDataModule: teacher references in, online rollouts out."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Sequence
+from typing import Literal, cast
+
+from lightning.pytorch import LightningDataModule, Trainer
+
+from mentor_pl.chat.protocol import ChatProtocol
+from mentor_pl.embedded import resolve
+from mentor_pl.engines.base import SamplingParams
+from mentor_pl.errors import ConfigError
+from mentor_pl.files.references import read_references
+from mentor_pl.objectives.advantages import AdvantageEstimator, GroupStandardized
+from mentor_pl.reference import Reference, group_by_prompt
+from mentor_pl.rewards.program import RewardProgram
+from mentor_pl.rollout.limits import RolloutLimits
+from mentor_pl.rollout.runner import Prompt, RolloutRunner
+from mentor_pl.tools.base import ToolBackend
+from mentor_pl.tools.toolbox import ToolBox
+from mentor_pl.training.module import MentorModule
+from mentor_pl.training.policy import max_context
+from mentor_pl.training.stream import (
+    EvaluationStream,
+    ReferenceStream,
+    RolloutStream,
+    StreamPlan,
+    TrainingStream,
+)
+
+log = logging.getLogger(__name__)
+
+
+class MentorDataModule(LightningDataModule):
+    """Serves training batches and evaluation attempts.
+
+    Args:
+        references: Reference file (JSON Lines) to train on; `embedded:...` names one of ours.
+        tools: Tool backends; student and teacher are offered the same tools.
+        reward: The reward program. Not needed for `train_on: references`.
+        train_on: `rollouts` lets the student explore; `references` imitates the teacher's solutions.
+        evaluation: Reference file of each evaluation split, by its name.
+        group_size: Trajectories per prompt (G).
+        prompts_per_round: Prompts tried between two syncs of the weights, over all ranks.
+        steps_per_round: Optimiser steps that a round's prompts are divided among.
+        epochs_per_round: Passes over a round's trajectories.
+        advantages: Compares the trajectories of a group.
+        sampling: How the student explores.
+        evaluation_sampling: How it is evaluated; greedy by default.
+        limits: Budgets of each trajectory.
+        max_problems: Problems used of each evaluation split, the first ones; null for all.
+        evaluation_batch_size: Problems tried at once, on each rank.
+        overlong_prompts: What to do with a prompt that leaves no room in the student's context: `error`, or `skip` and count.
+        max_bad_lines: Broken lines of a reference file that are left out with a warning before it becomes an error.
+        seed: Decides the order of prompts and every sampled token.
+    """
+
+    def __init__(
+        self,
+        references: str,
+        tools: list[ToolBackend],
+        reward: RewardProgram | None = None,
+        train_on: Literal["rollouts", "references"] = "rollouts",
+        evaluation: dict[str, str] | None = None,
+        group_size: int = 8,
+        prompts_per_round: int = 16,
+        steps_per_round: int = 1,
+        epochs_per_round: int = 1,
+        advantages: AdvantageEstimator | None = None,
+        sampling: SamplingParams = SamplingParams(),  # noqa: B008 - frozen
+        evaluation_sampling: SamplingParams = SamplingParams(temperature=0.0),  # noqa: B008 - frozen
+        limits: RolloutLimits = RolloutLimits(),  # noqa: B008 - frozen
+        max_problems: int | None = None,
+        evaluation_batch_size: int = 128,
+        overlong_prompts: Literal["error", "skip"] = "error",
+        max_bad_lines: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.reward = reward
+        self.train_on = train_on
+        self.advantages = advantages or GroupStandardized()
+        self.sampling = sampling
+        self.evaluation_sampling = evaluation_sampling
+        self.limits = limits
+        self.group_size = group_size
+        self.max_problems = max_problems
+        self.evaluation_batch_size = evaluation_batch_size
+        self.overlong_prompts = overlong_prompts
+        self.plan = StreamPlan(
+            prompts_per_round=prompts_per_round,
+            steps_per_round=steps_per_round,
+            epochs_per_round=epochs_per_round,
+            seed=seed,
+        )
+        self.toolbox = ToolBox(tools)
+        self._max_bad_lines = max_bad_lines
+        if "train" in (evaluation or {}):
+            raise ConfigError(
+                "data.evaluation has a split named 'train', which is what data.references is called; rename it"
+            )
+        self._files = {"train": references, **(evaluation or {})}
+        self.prompts: dict[str, list[Prompt]] = {}
+        self._check()
+
+    def _check(self) -> None:
+        if self.train_on == "rollouts" and self.reward is None:
+            raise ConfigError("data.reward is missing; rollouts need one, for example `reward: rewards/mentor.yaml`")
+        if self.train_on == "rollouts" and self.group_size < 2:
+            raise ConfigError(
+                f"data.group_size is {self.group_size}; trajectories are compared within a group, so at least 2"
+            )
+        plan = self.plan
+        if min(plan.prompts_per_round, plan.steps_per_round, plan.epochs_per_round) < 1:
+            raise ConfigError(f"data.prompts_per_round, steps_per_round and epochs_per_round must be positive: {plan}")
+        if plan.steps_per_round > plan.prompts_per_round:
+            raise ConfigError(
+                f"data.steps_per_round is {plan.steps_per_round} but a round has only {plan.prompts_per_round} prompts"
+            )
+
+    # Lightning's hooks ----------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Read every file and check it against tools and tokenizer, before the student is loaded."""
+        if self.prompts:
+            return
+        if stage == "fit" and self.plan.prompts_per_round % self._trainer.world_size:
+            raise ConfigError(
+                f"data.prompts_per_round is {self.plan.prompts_per_round}, which {self._trainer.world_size} ranks cannot share evenly"
+            )
+        _ = self.protocol
+        for name, file in self._files.items():
+            references = read_references(resolve(file), max_bad_lines=self._max_bad_lines)
+            self._check_tools(references, file)
+            prompts = group_by_prompt(references)
+            self.prompts[name] = prompts if name == "train" else prompts[: self.max_problems]
+
+    def train_dataloader(self) -> TrainingStream:
+        """Return the stream of training batches."""
+        prompts = self._fitting(self.prompts["train"], "train")
+        if self.train_on == "references":
+            return ReferenceStream(
+                trainer=self._trainer,
+                module=self._module,
+                runner=self.runner,
+                references=[reference for prompt in prompts for reference in prompt],
+                plan=self.plan,
+            )
+        assert self.reward is not None  # checked at construction
+        return RolloutStream(
+            trainer=self._trainer,
+            module=self._module,
+            runner=self.runner,
+            prompts=prompts,
+            reward=self.reward,
+            advantages=self.advantages,
+            sampling=self.sampling,
+            group_size=self.group_size,
+            plan=self.plan,
+        )
+
+    def val_dataloader(self) -> list[EvaluationStream]:
+        """Return one stream of attempts per evaluation split."""
+        return [
+            EvaluationStream(
+                trainer=self._trainer,
+                module=self._module,
+                runner=self.runner,
+                split=split,
+                prompts=self._fitting(self.prompts[split], split),
+                sampling=self.evaluation_sampling,
+                batch_size=self.evaluation_batch_size,
+                seed=self.plan.seed,
+            )
+            for split in self._files
+            if split != "train"
+        ]
+
+    def test_dataloader(self) -> list[EvaluationStream]:
+        """See `val_dataloader`."""
+        return self.val_dataloader()
+
+    def predict_dataloader(self) -> list[EvaluationStream]:
+        """See `val_dataloader`."""
+        return self.val_dataloader()
+
+    # Parts ----------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def protocol(self) -> ChatProtocol:
+        """Renders and reads the student's conversations."""
+        return ChatProtocol(self._module.tokenizer)
+
+    @functools.cached_property
+    def runner(self) -> RolloutRunner:
+        """Lets the student try prompts; there once the student is loaded."""
+        student = self._module.student
+        if student is None:
+            raise AssertionError("the student is not loaded yet")
+        return RolloutRunner(
+            protocol=self.protocol, toolbox=self.toolbox, limits=self.limits, max_context=max_context(student)
+        )
+
+    @property
+    def _trainer(self) -> Trainer:
+        if self.trainer is None:
+            raise AssertionError("the data module belongs to no trainer yet")
+        return self.trainer
+
+    @property
+    def _module(self) -> MentorModule:
+        return cast(MentorModule, self._trainer.lightning_module)
+
+    def _check_tools(self, references: Sequence[Reference], file: str) -> None:
+        offered = {spec.name for spec in self.toolbox.specs}
+        for reference in references:
+            missing = [tool.name for tool in reference.tools if tool.name not in offered]
+            if missing:
+                raise ConfigError(
+                    f"{file}: reference {reference.reference_id!r} offers the tool {missing[0]!r}, which no backend in data.tools has; "
+                    f"they have {', '.join(sorted(offered))}"
+                )
+
+    def _fitting(self, prompts: list[Prompt], split: str) -> list[Prompt]:
+        """Leave out, or refuse, prompts that leave no room for an answer."""
+        limit = self.runner.max_context
+        lengths = {p[0].reference_id: len(self.runner.prompt_ids(p[0])) for p in prompts}
+        overlong = {i: length for i, length in lengths.items() if length >= limit}
+        if not overlong:
+            return prompts
+        worst = max(overlong, key=overlong.__getitem__)
+        what = (
+            f"{len(overlong)} of {len(prompts)} prompts of {split!r} leave no room in the student's context of {limit} tokens, "
+            f"for example {worst!r} with {overlong[worst]}"
+        )
+        kept = [p for p in prompts if p[0].reference_id not in overlong]
+        if self.overlong_prompts == "error" or not kept:
+            raise ConfigError(f"{what}; shorten them, offer fewer tools, or set data.overlong_prompts to 'skip'")
+        log.warning("%s; they are left out", what)
+        return kept
+
+    def close(self) -> None:
+        """End the tools' workers."""
+        self.toolbox.close()

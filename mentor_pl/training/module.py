@@ -1,0 +1,217 @@
+"""The LightningModule: a student and the objective that steers it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from mentor_pl.engines.base import RolloutEngine
+from mentor_pl.evaluation.metrics import TaskMetrics
+from mentor_pl.evaluation.statistics import group_statistics
+from mentor_pl.objectives.base import LossInputs, Objective
+from mentor_pl.students.base import StudentLoader
+from mentor_pl.training.batching import PolicyBatch
+from mentor_pl.training.policy import FrozenStart, Policy
+from mentor_pl.training.sharding import gathered
+from mentor_pl.trajectory import TrajectoryGroup
+
+if TYPE_CHECKING:
+    from mentor_pl.training.stream import EvaluationBatch
+
+PROGRESS_BAR = ("reward", "score/correct", "score/tool_match", "tool_calls")
+"""What the progress bar shows of a rollout, where the reward program has such terms."""
+
+
+class MentorModule(LightningModule):
+    """A student, trained by an objective. Optimisation is Lightning's automatic one.
+
+    Args:
+        student: Builds the student and its tokenizer.
+        engine: Samples the student's completions.
+        objective: Turns log-probabilities into a loss.
+        optimizer: The optimiser, without its parameters.
+        lr_scheduler: A learning-rate scheduler, stepped after every weight update.
+        packing: Whether training batches are packed, with each prompt kept once for its group: true, false, or null to do so
+            where the student's attention allows it. Padding gives the same gradients, slower.
+        logprob_chunk_tokens: Tokens whose logits are held at once; lower it where the vocabulary is large and memory short.
+    """
+
+    def __init__(
+        self,
+        student: StudentLoader,
+        engine: RolloutEngine,
+        objective: Objective,
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        packing: bool | None = None,
+        logprob_chunk_tokens: int = 1024,
+    ) -> None:
+        super().__init__()
+        self.strict_loading = False  # a checkpoint of an adapter holds the adapter only
+        self.loader = student
+        self.engine = engine
+        self.objective = objective
+        self.student: PreTrainedModel | None = None
+        self.policy: Policy
+        self._make_optimizer = optimizer
+        self._make_lr_scheduler = lr_scheduler
+        self._packing = packing
+        self._logprob_chunk_tokens = logprob_chunk_tokens
+        self._frozen_start: FrozenStart | None = None
+        self._metrics: dict[str, TaskMetrics] = {}
+        self._rng_states: list[dict[str, Tensor]] | None = None
+
+    # The student ----------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The student's tokenizer; loaded without its model."""
+        return self.loader.load_tokenizer()
+
+    @property
+    def pad_token_id(self) -> int:
+        """Fills padded positions; never looked at."""
+        pad: Any = self.tokenizer.pad_token_id
+        return int(pad)
+
+    def configure_model(self) -> None:
+        """Load the student, once. The frozen start is taken here, before any checkpoint is restored."""
+        if self.student is not None:
+            return
+        self.student = self.loader.load_model()
+        self.policy = Policy(self.student, packing=self._packing, chunk_tokens=self._logprob_chunk_tokens)
+        if self.objective.needs_reference and self.trainer.state.fn == "fit":
+            self._frozen_start = FrozenStart(self.student)
+
+    @contextmanager
+    def rollout_engine(self) -> Iterator[RolloutEngine]:
+        """Give the engine, holding the present weights. All ranks enter and leave together."""
+        student = self._loaded_student()
+        training = student.training
+        student.eval()
+        try:
+            with torch.no_grad(), gathered(student), self.trainer.precision_plugin.forward_context():
+                self.engine.sync(student, self.trainer.global_step)
+                yield self.engine
+        finally:
+            student.train(training)
+
+    def _loaded_student(self) -> PreTrainedModel:
+        if self.student is None:
+            raise AssertionError("the student is loaded by configure_model(), which the Trainer calls")
+        return self.student
+
+    # Training -------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: PolicyBatch, batch_idx: int) -> Tensor:
+        """Return the micro-batch's share of the step's loss."""
+        logprobs, entropies = self.policy.score(batch)
+        reference = None if self._frozen_start is None else self.policy.score_frozen(batch, self._frozen_start)
+        output = self.objective(
+            LossInputs(
+                logprobs=logprobs,
+                sampling_logprobs=batch.sampling_logprobs,
+                advantages=batch.advantages,
+                reference_logprobs=reference,
+                entropies=entropies,
+                num_loss_tokens=batch.num_loss_tokens,
+            )
+        )
+        tokens = max(1, len(batch.target_ids))
+        self._log_train({name: value / tokens for name, value in output.means.items()} | output.maxima)
+        if batch.scored_groups:
+            self._log_train(group_statistics(batch.scored_groups) | batch.rollout_metrics)
+        # Lightning divides by the accumulation, DDP and FSDP by the ranks; the share is of the whole step already.
+        scale = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        loss = output.loss * scale
+        self._log_train({"loss": loss.detach() / self.trainer.accumulate_grad_batches})
+        return loss
+
+    def _log_train(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            self.log(f"train/{name}", value, prog_bar=name in PROGRESS_BAR, sync_dist=True, batch_size=1)
+
+    def configure_optimizers(self) -> Any:
+        """Give the optimiser what is trainable."""
+        optimizer = self._make_optimizer(p for p in self.parameters() if p.requires_grad)  # type: ignore[arg-type]
+        if self._make_lr_scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self._make_lr_scheduler(optimizer), "interval": "step"},
+        }
+
+    # Evaluation: validate, test and predict are one ----------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting anew."""
+        self._metrics = {}
+
+    def validation_step(self, batch: EvaluationBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count a batch of attempts in."""
+        if batch.split not in self._metrics:
+            self._metrics[batch.split] = TaskMetrics(batch.tool_names).to(self.device)
+        self._metrics[batch.split].update(batch.groups)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log every split's metrics, over all ranks."""
+        self._log_splits("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Start counting anew."""
+        self._metrics = {}
+
+    def test_step(self, batch: EvaluationBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count a batch of attempts in."""
+        self.validation_step(batch, batch_idx, dataloader_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Log every split's metrics, over all ranks."""
+        self._log_splits("test")
+
+    def predict_step(
+        self, batch: EvaluationBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> tuple[TrajectoryGroup, ...]:
+        """Return the attempts themselves."""
+        return batch.groups
+
+    def _log_splits(self, stage: str) -> None:
+        for split, metrics in self._metrics.items():
+            for name, value in metrics.compute().items():
+                self.log(f"{stage}/{split}/{name}", value, rank_zero_only=False)
+
+    # Checkpoints ----------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep only what is trained, and every rank's random state. Called on every rank."""
+        frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
+        mine = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            mine["cuda"] = torch.cuda.get_rng_state()
+        states: list[Any] = [mine]
+        if dist.is_available() and dist.is_initialized():
+            states = [None] * dist.get_world_size()
+            dist.all_gather_object(states, mine)
+        checkpoint["rng_states"] = states
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember the random states until training starts."""
+        self._rng_states = checkpoint.get("rng_states")
+
+    def on_train_start(self) -> None:
+        """Restore this rank's random state, after everything that draws numbers at start-up."""
+        if self._rng_states and len(self._rng_states) == self.trainer.world_size:
+            state = self._rng_states[self.global_rank]
+            torch.set_rng_state(state["cpu"])
+            if "cuda" in state and torch.cuda.is_available():
+                torch.cuda.set_rng_state(state["cuda"])

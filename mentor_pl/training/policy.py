@@ -1,0 +1,95 @@
+"""The student as a policy: scoring tokens under its present weights and under the frozen start."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+
+from mentor_pl.training.batching import PolicyBatch
+from mentor_pl.training.logprobs import token_logprobs
+from mentor_pl.training.packed_attention import packed_attention, supports_packing
+
+log = logging.getLogger(__name__)
+
+
+class FrozenStart:
+    """The weights that training started from: the adapter switched off where there is one, else a frozen copy.
+
+    The copy is kept out of the module tree, so that it is neither trained nor saved.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._copy: nn.Module | None = None
+        if not isinstance(model, PeftModel):
+            self._copy = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @contextmanager
+    def __call__(self) -> Iterator[nn.Module]:
+        """Give the model with its starting weights."""
+        if self._copy is None:
+            with cast(PeftModel, self._model).disable_adapter():
+                yield self._model
+        else:
+            self._copy.to(next(self._model.parameters()).device)
+            yield self._copy
+
+
+class Policy:
+    """Scores batches under a student.
+
+    Args:
+        model: The student.
+        packing: Whether its batches come packed; None takes what the model supports.
+        chunk_tokens: Tokens whose logits are held at once.
+    """
+
+    def __init__(self, model: nn.Module, *, packing: bool | None, chunk_tokens: int = 1024) -> None:
+        self.model = model
+        self.chunk_tokens = chunk_tokens
+        able, why = supports_packing(model)
+        if packing and not able:
+            log.warning("model.packing is true but this student cannot be packed: %s; its batches are padded", why)
+        elif not able and packing is None:
+            log.info("training batches are padded, not packed: %s", why)
+        self.packing = able and packing is not False
+
+    def score(self, batch: PolicyBatch, model: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities (with gradient) and entropies of a batch's trained tokens, each [N]."""
+        model = self.model if model is None else model
+        packed = batch.segments is not None
+        with packed_attention(model, batch.segments or ()) if packed else nullcontext():
+            return token_logprobs(
+                model,
+                input_ids=batch.input_ids,
+                position_ids=batch.position_ids,
+                attention_mask=None if packed else batch.attention_mask,
+                target_positions=batch.target_positions,
+                target_ids=batch.target_ids,
+                temperature=batch.temperature,
+                chunk_tokens=self.chunk_tokens,
+            )
+
+    @torch.no_grad()
+    def score_frozen(self, batch: PolicyBatch, start: FrozenStart) -> Tensor:
+        """Return the log-probabilities of a batch's trained tokens under the frozen start, [N]."""
+        with start() as model:
+            training = model.training
+            model.eval()  # dropout would make the penalty noisy
+            try:
+                return self.score(batch, model)[0]
+            finally:
+                model.train(training)
+
+
+def max_context(model: nn.Module) -> int:
+    """Return the longest sequence in tokens that the model's positions allow."""
+    config = cast(Any, model).config.get_text_config()
+    return int(getattr(config, "max_position_embeddings", None) or 1_000_000)

@@ -1,0 +1,124 @@
+"""Trainable sequences, made from a student's trajectory or from a teacher's reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mentor_pl.chat.protocol import ChatProtocol
+from mentor_pl.errors import ConfigError
+from mentor_pl.messages import ToolCall, ToolResult, ToolSpec
+from mentor_pl.reference import Reference
+from mentor_pl.trajectory import Trajectory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One sequence to train on. Nothing is shifted here: entry t of each field speaks of token t.
+
+    For example, a prompt of 2 tokens, 2 sampled ones, a tool result of 1, and 1 sampled one:
+    `token_ids [7 8 | 20 2 | 9 | 2]`, `loss_mask [F F | T T | F | T]`.
+
+    Attributes:
+        token_ids: [L], int64.
+        loss_mask: True where the student sampled the token itself, stop tokens included, [L].
+        sampling_logprobs: [L]; 0 where not sampled.
+        advantages: [L]; 0 where not sampled.
+        prompt_length: Leading tokens that the samples of a group have in common.
+    """
+
+    token_ids: Tensor
+    loss_mask: Tensor
+    sampling_logprobs: Tensor
+    advantages: Tensor
+    prompt_length: int
+
+    @property
+    def num_loss_tokens(self) -> int:
+        """Number of trained tokens."""
+        return int(self.loss_mask.sum())
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.mask: list[bool] = []
+        self.logprobs: list[float] = []
+
+    def given(self, ids: tuple[int, ...]) -> None:
+        self._add(ids, False, (0.0,) * len(ids))
+
+    def sampled(self, ids: tuple[int, ...], logprobs: tuple[float, ...] | None = None) -> None:
+        self._add(ids, True, (0.0,) * len(ids) if logprobs is None else logprobs)
+
+    def _add(self, ids: tuple[int, ...], sampled: bool, logprobs: tuple[float, ...]) -> None:
+        self.ids += ids
+        self.mask += [sampled] * len(ids)
+        self.logprobs += logprobs
+
+    def build(self, advantage: float, prompt_length: int) -> Sample:
+        mask = torch.tensor(self.mask, dtype=torch.bool)
+        return Sample(
+            token_ids=torch.tensor(self.ids, dtype=torch.int64),
+            loss_mask=mask,
+            sampling_logprobs=torch.tensor(self.logprobs, dtype=torch.float32),
+            advantages=mask * advantage,
+            prompt_length=prompt_length,
+        )
+
+
+def sample_from_trajectory(trajectory: Trajectory, advantage: float) -> Sample:
+    """Lay a trajectory out as one sequence; every sampled token gets the same advantage."""
+    builder = _Builder()
+    for turn in trajectory.turns:
+        builder.given(turn.prompt_ids)
+        builder.sampled(turn.completion.token_ids, turn.completion.logprobs)
+    return builder.build(advantage, prompt_length=len(trajectory.turns[0].prompt_ids))
+
+
+def sample_from_reference(reference: Reference, protocol: ChatProtocol, tools: list[ToolSpec]) -> Sample:
+    """Lay a teacher's solution out as if the student had sampled it.
+
+    Args:
+        reference: With `messages`.
+        protocol: The student's.
+        tools: As they are offered at rollouts.
+
+    Raises:
+        ConfigError: The reference holds no solution to imitate, or a tool message answers no call.
+    """
+    if not any(message.role == "assistant" for message in reference.messages):
+        raise ConfigError(
+            f"reference {reference.reference_id!r} has no assistant messages to imitate; supervised training needs the teacher's "
+            "whole solution in `messages`, not only `tool_calls`"
+        )
+    builder = _Builder()
+    prompt_ids = protocol.prompt_ids(reference.prompt, tools)
+    builder.given(prompt_ids)
+    calls: tuple[ToolCall, ...] = ()
+    results: dict[str, ToolResult] = {}
+    for message in reference.messages:
+        if message.role == "assistant":
+            if calls:
+                builder.given(_result_ids(reference, protocol, calls, results))
+            builder.sampled(protocol.assistant_ids(message))
+            calls, results = message.tool_calls, {}
+        elif message.role == "tool":
+            # Files without ids answer in order.
+            call_id = message.tool_call_id or (calls[len(results)].call_id if len(results) < len(calls) else "")
+            results[call_id] = ToolResult(call_id=call_id, content=message.content)
+    return builder.build(1.0, prompt_length=len(prompt_ids))
+
+
+def _result_ids(
+    reference: Reference, protocol: ChatProtocol, calls: tuple[ToolCall, ...], results: dict[str, ToolResult]
+) -> tuple[int, ...]:
+    missing = [call.call_id for call in calls if call.call_id not in results]
+    if missing:
+        raise ConfigError(
+            f"reference {reference.reference_id!r}: the call {missing[0]!r} has no tool message that answers it; "
+            f"the answered ids are {sorted(results)}"
+        )
+    return protocol.tool_result_ids(calls, [results[call.call_id] for call in calls])

@@ -1,0 +1,296 @@
+"""The loaders: sized, stateful iterables in the trainer's process that turn references into batches."""
+
+from __future__ import annotations
+
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+
+from mentor_pl.engines.base import SamplingParams
+from mentor_pl.objectives.advantages import AdvantageEstimator
+from mentor_pl.reference import Reference
+from mentor_pl.rewards.program import RewardProgram, ScoredGroup
+from mentor_pl.rollout.runner import Prompt, RolloutRunner
+from mentor_pl.training.batching import PolicyBatch, packed_batch, padded_batch, split_evenly
+from mentor_pl.training.module import MentorModule
+from mentor_pl.training.samples import Sample, sample_from_reference, sample_from_trajectory
+from mentor_pl.trajectory import TrajectoryGroup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamPlan:
+    """How many prompts make a round, and how many optimiser steps it is spent on.
+
+    Attributes:
+        prompts_per_round: Prompts drawn at once, over all ranks.
+        steps_per_round: Optimiser steps that share them.
+        epochs_per_round: Passes over them.
+        seed: Decides the order of prompts and, at rollouts, every sampled token.
+    """
+
+    prompts_per_round: int
+    steps_per_round: int = 1
+    epochs_per_round: int = 1
+    seed: int = 0
+
+
+class TrainingStream(ABC):
+    """Rounds of prompts, each served as micro-batches.
+
+    It has a length, so that Lightning does not fetch ahead of the weight update, and a state, so that a resumed run goes on where it
+    was. A round's micro-batches are the optimiser steps times `accumulate_grad_batches`: accumulation changes memory, not the result.
+    """
+
+    temperature = 1.0
+    """At which the samples' tokens were sampled."""
+
+    def __init__(self, *, trainer: Trainer, module: MentorModule, num_prompts: int, plan: StreamPlan) -> None:
+        self.trainer = trainer
+        self.module = module
+        self.plan = plan
+        self.num_prompts = num_prompts
+        self.rounds_done = 0
+        self.rounds_per_epoch = max(1, num_prompts // plan.prompts_per_round)
+
+    @abstractmethod
+    def draw(self, indices: Sequence[int]) -> tuple[list[list[Sample]], tuple[ScoredGroup, ...], dict[str, float]]:
+        """Turn the prompts of this rank's share of a round into samples.
+
+        Returns:
+            The samples of each prompt, the scored groups, and what was measured on the way.
+        """
+
+    def __len__(self) -> int:
+        """Micro-batches in an epoch."""
+        micro_batches = self.plan.steps_per_round * self.trainer.accumulate_grad_batches
+        return self.rounds_per_epoch * self.plan.epochs_per_round * micro_batches
+
+    def __iter__(self) -> Iterator[PolicyBatch]:
+        """Serve the rest of the present epoch."""
+        for _ in range(self.rounds_done % self.rounds_per_epoch, self.rounds_per_epoch):
+            indices = self._prompts_of_round(self.rounds_done)
+            rank, world = self.trainer.global_rank, self.trainer.world_size
+            samples, groups, metrics = self.draw(indices[rank::world])
+            batches = list(self._steps(samples))
+            batches[0] = replace(batches[0], scored_groups=groups, rollout_metrics=metrics)
+            for number, batch in enumerate(batches):
+                if number == len(batches) - 1:
+                    self.rounds_done += 1  # before the yield, so that a checkpoint taken after this batch has it
+                yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Lightning saves this with every checkpoint; the same on all ranks."""
+        return {"rounds_done": self.rounds_done}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after the rounds that a checkpoint had done."""
+        self.rounds_done = state_dict["rounds_done"]
+
+    def _prompts_of_round(self, round_index: int) -> list[int]:
+        """An endless sequence of shuffled passes over the prompts, cut into rounds."""
+        size = self.plan.prompts_per_round
+        out: list[int] = []
+        position = round_index * size
+        while len(out) < size:
+            epoch, offset = divmod(position + len(out), self.num_prompts)
+            order = list(range(self.num_prompts))
+            random.Random(f"{self.plan.seed}/prompts/{epoch}").shuffle(order)
+            out += order[offset : offset + size - len(out)]
+        return out
+
+    def _steps(self, samples: list[list[Sample]]) -> Iterator[PolicyBatch]:
+        micro_batches = self.trainer.accumulate_grad_batches
+        make = packed_batch if self.module.policy.packing else padded_batch
+        pad = self.module.pad_token_id
+        for epoch in range(self.plan.epochs_per_round):
+            order = list(range(len(samples)))
+            if epoch or self.plan.steps_per_round > 1:
+                random.Random(f"{self.plan.seed}/{self.rounds_done}/{epoch}").shuffle(order)
+            for step in range(self.plan.steps_per_round):
+                chosen = [s for i in order[step :: self.plan.steps_per_round] for s in samples[i]]
+                total = max(1.0, self._sum_over_ranks(sum(s.num_loss_tokens for s in chosen)))
+                if not self.module.objective.needs_all_tokens:
+                    chosen = [s for s in chosen if bool(s.advantages.any())]
+                for part in split_evenly(chosen, micro_batches):
+                    batch = make(part, pad_token_id=pad, num_loss_tokens=total)
+                    yield replace(batch, temperature=self.temperature)
+
+    def _sum_over_ranks(self, value: float) -> float:
+        tensor = torch.tensor(float(value), device=self.module.device)
+        return float(self.trainer.strategy.reduce(tensor, reduce_op="sum"))
+
+
+class RolloutStream(TrainingStream):
+    """Online: the student tries the prompts, its groups are scored and compared.
+
+    Args:
+        trainer: Whose ranks share the work.
+        module: Whose weights try the prompts.
+        runner: Lets them.
+        prompts: What there is to try.
+        reward: Scores each group.
+        advantages: Compares the trajectories of a group.
+        sampling: How tokens are drawn.
+        group_size: Trajectories per prompt.
+        plan: Rounds and steps.
+    """
+
+    def __init__(
+        self,
+        *,
+        trainer: Trainer,
+        module: MentorModule,
+        runner: RolloutRunner,
+        prompts: Sequence[Prompt],
+        reward: RewardProgram,
+        advantages: AdvantageEstimator,
+        sampling: SamplingParams,
+        group_size: int,
+        plan: StreamPlan,
+    ) -> None:
+        super().__init__(trainer=trainer, module=module, num_prompts=len(prompts), plan=plan)
+        self.runner = runner
+        self.prompts = prompts
+        self.reward = reward
+        self.advantages = advantages
+        self.sampling = sampling
+        self.temperature = sampling.temperature
+        self.group_size = group_size
+
+    def draw(self, indices: Sequence[int]) -> tuple[list[list[Sample]], tuple[ScoredGroup, ...], dict[str, float]]:
+        """See `TrainingStream.draw`."""
+        started = time.perf_counter()
+        with self.module.rollout_engine() as engine:
+            synced = time.perf_counter()
+            groups = self.runner.run(
+                engine,
+                [self.prompts[i] for i in indices],
+                sampling=self.sampling,
+                group_size=self.group_size,
+                seed=random.Random(f"{self.plan.seed}/{self.rounds_done}").getrandbits(62),
+            )
+        rolled_out = time.perf_counter()
+        scored = tuple(self.reward.score_group(group) for group in groups)
+        metrics = {
+            "time/sync_s": synced - started,
+            "time/rollout_s": rolled_out - synced,
+            "time/reward_s": time.perf_counter() - rolled_out,
+        }
+        return [self._samples(group) for group in scored], scored, metrics
+
+    def _samples(self, scored: ScoredGroup) -> list[Sample]:
+        """What the infrastructure broke leaves both the loss and the group's statistics."""
+        kept = [
+            (trajectory, reward)
+            for trajectory, reward in zip(scored.group.trajectories, scored.rewards, strict=True)
+            if not trajectory.failed_infrastructure
+        ]
+        if not kept:
+            return []
+        advantages = self.advantages(torch.tensor([reward for _, reward in kept])).tolist()
+        return [
+            sample_from_trajectory(trajectory, advantage)
+            for (trajectory, _), advantage in zip(kept, advantages, strict=True)
+        ]
+
+
+class ReferenceStream(TrainingStream):
+    """Offline: the teacher's own solutions, to be imitated.
+
+    Args:
+        trainer: Whose ranks share the work.
+        module: The student that imitates.
+        runner: Renders the solutions as rollouts would.
+        references: What to imitate, each with its `messages`.
+        plan: Rounds and steps.
+    """
+
+    def __init__(
+        self,
+        *,
+        trainer: Trainer,
+        module: MentorModule,
+        runner: RolloutRunner,
+        references: Sequence[Reference],
+        plan: StreamPlan,
+    ) -> None:
+        super().__init__(trainer=trainer, module=module, num_prompts=len(references), plan=plan)
+        self.samples = [sample_from_reference(r, runner.protocol, runner.offered(r)) for r in references]
+
+    def draw(self, indices: Sequence[int]) -> tuple[list[list[Sample]], tuple[ScoredGroup, ...], dict[str, float]]:
+        """See `TrainingStream.draw`."""
+        return [[self.samples[i]] for i in indices], (), {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationBatch:
+    """Attempts at some problems of one split, one trajectory each.
+
+    Attributes:
+        split: Name of the split.
+        groups: May be empty where a rank has run out of problems.
+        tool_names: Every tool on offer.
+    """
+
+    split: str
+    tool_names: tuple[str, ...]
+    groups: tuple[TrajectoryGroup, ...]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> EvaluationBatch:
+        """Nothing here lives on a device; Lightning asks all the same."""
+        return self
+
+
+class EvaluationStream:
+    """One split, tried by the present weights. Fit, validate, test and predict all evaluate through it.
+
+    Args:
+        trainer: Whose ranks share the problems.
+        module: Whose weights try them.
+        runner: Lets them.
+        split: Name of the split.
+        prompts: Its problems.
+        sampling: How tokens are drawn; greedy by default.
+        batch_size: Problems tried at once, on each rank.
+        seed: Used where sampling is not greedy.
+    """
+
+    def __init__(
+        self,
+        *,
+        trainer: Trainer,
+        module: MentorModule,
+        runner: RolloutRunner,
+        split: str,
+        prompts: Sequence[Prompt],
+        sampling: SamplingParams,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self.trainer = trainer
+        self.module = module
+        self.runner = runner
+        self.split = split
+        self.prompts = prompts
+        self.sampling = sampling
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Batches, the same number on every rank: under sharded weights all must take part in each."""
+        return -(-len(self.prompts) // (self.batch_size * self.trainer.world_size))
+
+    def __iter__(self) -> Iterator[EvaluationBatch]:
+        """Try the problems, batch by batch."""
+        mine = self.prompts[self.trainer.global_rank :: self.trainer.world_size]
+        for batch in range(len(self)):
+            prompts = mine[batch * self.batch_size : (batch + 1) * self.batch_size]
+            with self.module.rollout_engine() as engine:
+                groups = self.runner.run(engine, prompts, sampling=self.sampling, group_size=1, seed=self.seed)
+            yield EvaluationBatch(split=self.split, tool_names=self.runner.tool_names, groups=tuple(groups))
