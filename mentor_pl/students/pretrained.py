@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from mentor_pl import embedded
 from mentor_pl.errors import StudentError
 from mentor_pl.students.chat_template import check_chat_template, read_chat_template
+from mentor_pl.students.gguf_conversion import converted_gguf
 
 DType = Literal["float32", "bfloat16", "float16"]
 
@@ -27,6 +28,7 @@ class Pretrained:
         gradient_checkpointing: Recompute activations in the backward pass: less memory, about a third more time a step.
         chat_template: A .jinja file, or the name of a template that we ship ("hermes"), in place of the tokenizer's own.
         pad_token: A token of the vocabulary that pads, in place of the tokenizer's own; not the end-of-sequence token.
+        gguf_file: Name of a GGUF file in the folder, which then need not hold anything else; it is dequantised and cached.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Pretrained:
         gradient_checkpointing: bool = False,
         chat_template: str | None = None,
         pad_token: str | None = None,
+        gguf_file: str | None = None,
     ) -> None:
         self.path = path
         self.dtype: DType = dtype
@@ -45,6 +48,7 @@ class Pretrained:
         self.gradient_checkpointing = gradient_checkpointing
         self.chat_template = chat_template
         self.pad_token = pad_token
+        self.gguf_file = gguf_file
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """Return the tokenizer, checked.
@@ -93,6 +97,8 @@ class Pretrained:
         Raises:
             StudentError: It is neither.
         """
+        if self.gguf_file is not None:
+            return str(converted_gguf(self.path, self.gguf_file))
         folder = embedded.resolve(self.path).expanduser()
         if folder.is_dir():
             if not (folder / "config.json").is_file():
