@@ -78,12 +78,19 @@ def list_field(value: Any, field: str, where: str, *, expected: str, remedy: str
     return value
 
 
-def refuse_lone_surrogates(value: Any, where: str, field: str = "") -> None:
+def refuse_lone_surrogates(row: Mapping[str, Any], where: str) -> None:
     r"""Refuse text such as a lone `\ud800`, which no tokenizer takes.
 
     Raises:
         DataFileError: Some text within has one.
     """
+    try:
+        json.dumps(row, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        _name_surrogate(row, where, "")
+
+
+def _name_surrogate(value: Any, where: str, field: str) -> None:
     if isinstance(value, str):
         try:
             value.encode("utf-8")
@@ -97,8 +104,8 @@ def refuse_lone_surrogates(value: Any, where: str, field: str = "") -> None:
             ) from None
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            refuse_lone_surrogates(item, where, f"{field}[{index}]")
+            _name_surrogate(item, where, f"{field}[{index}]")
     elif isinstance(value, dict):
         for key, item in value.items():
-            refuse_lone_surrogates(key, where, field)
-            refuse_lone_surrogates(item, where, f"{field}.{key}" if field else key)
+            _name_surrogate(key, where, field)
+            _name_surrogate(item, where, f"{field}.{key}" if field else key)
