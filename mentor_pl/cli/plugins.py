@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -101,7 +100,7 @@ def _known_arguments(path: str, option: str) -> str:
     owner: Any = getattr(sys.modules.get(module), name, None)
     if owner is None:
         return ""
-    known = list(inspect.signature(owner).parameters)
+    known = ArgumentParser().add_class_arguments(owner)  # also sees what a constructor passes on as **kwargs
     origin = next((f" ({p.distribution})" for p in _of_loaded_doors() if p.loaded is owner), "")
     return f"{name}{origin} takes {', '.join(known) or 'no arguments'}{_suggest(option, known)}"
 

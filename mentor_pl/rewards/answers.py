@@ -10,7 +10,6 @@ from mentor_pl.trajectory import Trajectory
 AnswerPlace = Literal["last_box", "only_box", "text"]
 r"""Where an answer is looked for: in the last `\boxed{}`, in the only one (two are no answer), or in the whole last message."""
 
-_REASONING = re.compile(r"<think>.*?</think>", re.DOTALL)
 _BOX = re.compile(r"\\boxed\s*\{")
 
 
@@ -31,9 +30,9 @@ def final_answer(trajectory: Trajectory, place: AnswerPlace = "last_box") -> str
 
 
 def without_reasoning(text: str) -> str:
-    """Drop `<think>...</think>`, also where the prompt had opened it already, or where it was never closed."""
-    text = _REASONING.sub("", text)
-    return text.rpartition("</think>")[2].partition("<think>")[0]
+    """Return what follows the last `</think>` (the prompt may have opened it); "" where a `<think>` was never closed."""
+    spoken = text.rpartition("</think>")[2]
+    return "" if "<think>" in spoken else spoken
 
 
 def boxes(text: str) -> list[str | None]:
