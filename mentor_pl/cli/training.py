@@ -45,6 +45,7 @@ class MentorCLI(LightningCLI):
         parser.add_argument(
             "--run_dir", type=str | None, default=None, help="Folder of the run; a new one under runs/ by default."
         )
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
             {"checkpoint.filename": "{step}", "checkpoint.save_last": True, "checkpoint.auto_insert_metric_name": True}
@@ -89,6 +90,11 @@ class MentorCLI(LightningCLI):
         self.datamodule.close()
 
     after_validate = after_test = after_predict = after_fit
+
+
+def _seed(seed_everything: bool | int | None) -> int:
+    """One seed for all: rollouts draw from it by their own counters."""
+    return 0 if seed_everything is None else int(seed_everything)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -1,0 +1,214 @@
+"""`mentor-pl compare`: the same start, several methods, several seeds; a table with intervals and the paper's picture."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from jsonargparse import auto_cli
+from rich.console import Console
+from rich.table import Table
+
+from mentor_pl.errors import ConfigError, MentorError
+
+_METRICS = ("accuracy", "tool_match", "tool_similarity", "unknown_tool_rate", "calls_per_task")
+# Two-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom.
+_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+Run = dict[str, dict[str, float]]
+"""A run's metrics by split and name."""
+
+
+def compare(
+    configs: dict[str, str],
+    seeds: int = 3,
+    jobs: int = 1,
+    threads: int = 1,
+    output: Path = Path("runs/compare"),
+    in_domain: str = "id",
+    arguments: list[str] | None = None,
+) -> None:
+    """Train by several methods from the same start and compare what they reach.
+
+    Each run is an ordinary `mentor-pl fit` in a folder of its own; one whose summary is there already is not run again, so an
+    interrupted comparison goes on where it was. The vanilla row is the student before training.
+
+    Args:
+        configs: Config file of each method by its name, e.g. '{"MENTOR": "configs/mentor.yaml", "sparse RL": "configs/sparse.yaml"}'.
+        seeds: Runs per method, with seeds 0, 1, ...
+        jobs: Runs at the same time.
+        threads: CPU threads of each run.
+        output: Folder for the runs, `compare.json`, `compare.md` and `compare.png`.
+        in_domain: The split that counts as in domain; the mean of all others is out of domain.
+        arguments: Further arguments for every `mentor-pl fit`.
+    """
+    if seeds < 1 or not configs:
+        raise ConfigError(
+            f"compare: {len(configs)} configs and {seeds} seeds leave nothing to run; give at least one of each"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    plan = [(name, seed, output / _slug(name) / str(seed)) for seed in range(seeds) for name in configs]
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(lambda run: _fit(run[2], configs[run[0]], run[1], threads, arguments or []), plan))
+    results = _collect(plan)
+    splits = list(results["vanilla"][0])
+    if in_domain not in splits:
+        raise ConfigError(f"compare: in_domain is {in_domain!r}; the splits are {', '.join(splits)}")
+    others = [split for split in splits if split != in_domain]
+    summary = {name: _summarise(runs, splits, in_domain, others) for name, runs in results.items()}
+    (output / "compare.json").write_text(json.dumps({"summary": summary, "runs": results}, indent=1) + "\n")
+    (output / "compare.md").write_text(_markdown(summary, seeds))
+    Console().print(_table(summary))
+    if _plot(summary, output / "compare.png"):
+        print(f"The picture is {output / 'compare.png'}, the table {output / 'compare.md'}")
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name.lower())
+
+
+def _fit(folder: Path, config: str, seed: int, threads: int, arguments: Sequence[str]) -> None:
+    if (folder / "summary.json").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "mentor_pl", "fit", "--config", config, f"--seed_everything={seed}"]
+    command += [f"--run_dir={folder}", "--trainer.enable_progress_bar=false", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    log = folder / "log.txt"
+    with open(log, "w") as out:
+        code = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, env=environment, check=False).returncode
+    if code or not (folder / "summary.json").exists():
+        raise MentorError(
+            f"compare: the run of {config} with seed {seed} ended with status {code}; its output is in {log}"
+        )
+    print(f"{folder} done", flush=True)
+
+
+def _collect(plan: Sequence[tuple[str, int, Path]]) -> dict[str, list[Run]]:
+    results: dict[str, list[Run]] = {"vanilla": []}
+    for name, _, folder in plan:
+        summary = json.loads((folder / "summary.json").read_text())
+        results.setdefault(name, []).append(summary["after"])
+        # Greedy evaluation of one start: the same in every run.
+        results["vanilla"] = [summary["before"]]
+        results.setdefault("teacher", [summary["teacher"]])
+    return results
+
+
+def _summarise(runs: Sequence[Run], splits: Sequence[str], in_domain: str, others: Sequence[str]) -> dict[str, Any]:
+    """Mean and half-width of the 95 % interval over seeds, for every split, in domain and out of domain."""
+    out: dict[str, Any] = {}
+    for label, members in {**{s: [s] for s in splits}, "in domain": [in_domain], "out of domain": list(others)}.items():
+        out[label] = {}
+        for metric in _METRICS:
+            values = [fmean(run[split][metric] for split in members if split in run) for run in runs if members]
+            out[label][metric] = {"mean": fmean(values), "interval": _half_width(values)} if values else None
+    return out
+
+
+def _half_width(values: Sequence[float]) -> float | None:
+    """Half-width of the 95 % confidence interval of a mean; None for a single value."""
+    n = len(values)
+    if n < 2:
+        return None
+    return (_T95[n - 2] if n - 2 < len(_T95) else 1.96) * stdev(values) / math.sqrt(n)
+
+
+_HEADER = (
+    "method",
+    "accuracy in",
+    "accuracy out",
+    "tool match in",
+    "tool match out",
+    "similarity in",
+    "similarity out",
+)
+_CELLS = tuple(
+    (label, m) for m in ("accuracy", "tool_match", "tool_similarity") for label in ("in domain", "out of domain")
+)
+
+
+def _rows(summary: dict[str, Any]) -> list[list[str]]:
+    return [
+        [name, *(_shown(row[label][metric]) for label, metric in (*_CELLS, ("out of domain", "unknown_tool_rate")))]
+        for name, row in summary.items()
+    ]
+
+
+def _shown(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return "–"
+    return f"{cell['mean']:.3f}" + ("" if cell["interval"] is None else f" ± {cell['interval']:.3f}")
+
+
+def _table(summary: dict[str, Any]) -> Table:
+    table = Table(*_HEADER, "unknown tools out", title="Mean ± 95 % interval over seeds", title_justify="left")
+    for row in _rows(summary):
+        table.add_row(*row)
+    return table
+
+
+def _markdown(summary: dict[str, Any], seeds: int) -> str:
+    header = [*_HEADER, "unknown tools out"]
+    lines = [f"Mean ± half-width of the 95 % confidence interval over {seeds} seeds.", ""]
+    lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    lines += ["| " + " | ".join(row) + " |" for row in _rows(summary)]
+    splits = [label for label in next(iter(summary.values())) if label not in ("in domain", "out of domain")]
+    lines += [
+        "",
+        "Accuracy by split:",
+        "",
+        "| method | " + " | ".join(splits) + " |",
+        "|" + " --- |" * (len(splits) + 1),
+    ]
+    lines += [f"| {n} | " + " | ".join(_shown(row[s]["accuracy"]) for s in splits) + " |" for n, row in summary.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _plot(summary: dict[str, Any], path: Path) -> bool:
+    """Draw accuracy against similarity of tool use to the teacher, as in the paper's figure."""
+    try:
+        import matplotlib
+    except ImportError:
+        print("no picture: matplotlib is missing; `pip install mentor-pl[plot]`")
+        return False
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, 2, figsize=(11, 4.5), sharey=True)
+    for panel, label in zip(panels, ("in domain", "out of domain"), strict=True):
+        for name, row in summary.items():
+            x, y = row[label]["tool_similarity"], row[label]["accuracy"]
+            if x is None or y is None:
+                continue
+            panel.errorbar(
+                x["mean"],
+                y["mean"],
+                xerr=x["interval"],
+                yerr=y["interval"],
+                fmt="o",
+                capsize=3,
+                label=name,
+                markersize=8,
+            )
+        panel.set(title=label, xlabel="similarity of tool use to the teacher (1 - JSD, bits)")
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("accuracy")
+    panels[1].legend(loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+    return True
+
+
+def main(argv: list[str]) -> None:
+    """Run `mentor-pl compare`."""
+    auto_cli(compare, args=argv, as_positional=False, prog="mentor-pl compare")

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Everything CI asks for: lint, format, types, the import contract, and the tests. Further arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/venv.sh
+
+install_mentor_pl test
+for plugin in plugins/*/; do
+    python -m pip install --quiet --disable-pip-version-check --no-deps --editable "$plugin"
+done
+
+echo "== ruff";         ruff check . && ruff format --check .
+echo "== pyright";      pyright
+echo "== import-linter"; lint-imports
+echo "== pytest";       python -m pytest tests plugins "$@"
