@@ -34,7 +34,7 @@ def export_student(
     4-bit weights would round the sum to 4 bits again.
 
     Args:
-        model: A transformers model, or a `PeftModel` around one, with whole (unsharded) weights.
+        model: A transformers model, or a `PeftModel` around one, with whole weights: gather a sharded one first.
         tokenizer: The student's.
         output: The folder; an earlier export there is replaced, whole.
         merge: Add the adapter to the weights. False writes the adapter alone, for `PeftModel.from_pretrained`.
@@ -59,7 +59,7 @@ def export_student(
             dense_copy(model, dtype=dtype).save_pretrained(folder)
         elif isinstance(model, PeftModel):
             # "auto" would ask the hub whether the vocabulary has grown.
-            model.save_pretrained(str(folder), save_embedding_layers=False)
+            model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=_state(model))
         else:
             raise StudentError("export: the student has no adapter to be written alone; export it merged")
         _generation_config(base, tokenizer).save_pretrained(folder)
@@ -100,21 +100,31 @@ def dense_copy(model: nn.Module, *, dtype: torch.dtype | None = None) -> PreTrai
 def _merged_weights(base: PreTrainedModel, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Return weights and persistent buffers under the names that they have without quantisation and adapter."""
     adapted = {name: layer for name, layer in base.named_modules() if isinstance(layer, LoraLayer)}
-    whole = {**dict(base.named_parameters(remove_duplicate=False)), **dict(base.named_buffers(remove_duplicate=False))}
     weights: dict[str, torch.Tensor] = {}
-    for name in base.state_dict():
+    for name, tensor in _state(base).items():
         parts = name.split(".")
-        if name not in whole or any(part.startswith("lora_") for part in parts):
-            continue  # constants of the quantisation, and the adapter itself
+        if any(part.startswith("lora_") for part in parts):
+            continue
         if "original_module" in parts or "modules_to_save" in parts:
             raise StudentError(f"export: {name!r} is a copy kept by peft's modules_to_save; export with merge=False")
-        weight = _dequantised(whole[name])
+        weight = _dequantised(tensor)
         owner, _, leaf = name.rpartition(".")
         owner = owner.removesuffix(".base_layer")
         if owner in adapted and leaf == "weight":
             weight = weight.float() + _delta(adapted[owner], owner)
         weights[f"{owner}.{leaf}"] = weight.to(dtype) if weight.is_floating_point() else weight
     return weights
+
+
+def _state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return parameters and persistent buffers. Unlike state_dict(), this leaves FSDP2 modules that were gathered as they are."""
+    buffers = {
+        f"{path}.{name}" if path else name: buffer
+        for path, module in model.named_modules()
+        for name, buffer in module.named_buffers(recurse=False)
+        if name not in module._non_persistent_buffers_set
+    }
+    return {**dict(model.named_parameters(remove_duplicate=False)), **buffers}
 
 
 def _dequantised(weight: torch.Tensor) -> torch.Tensor:

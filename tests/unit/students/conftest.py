@@ -11,14 +11,16 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from mentor_pl.students.chat_template import read_chat_template
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-VOCAB_SIZE = 256 + len(SPECIAL)
+VOCAB_SIZE = len(SPECIAL) + 256 + 1
 
 
 @pytest.fixture
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One token a byte, and three special tokens."""
+    """Three special tokens, one token a byte, and one merge."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(SPECIAL + alphabet)}, merges=[]))
+    core = Tokenizer(
+        models.BPE(vocab={token: i for i, token in enumerate([*SPECIAL, *alphabet, "ab"])}, merges=[("a", "b")])
+    )
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     fast = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<|endoftext|>", eos_token="<|im_end|>")

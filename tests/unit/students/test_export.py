@@ -8,7 +8,10 @@ import pytest
 import torch
 from bitsandbytes.nn.modules import Linear4bit
 from peft import PeftModel
-from torch import nn
+from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from mentor_pl.errors import StudentError
@@ -16,6 +19,7 @@ from mentor_pl.students.export import export_student
 from mentor_pl.students.full import FullStudent
 from mentor_pl.students.lora import LoraStudent
 from mentor_pl.students.nf4 import Nf4LoraStudent
+from mentor_pl.training.sharding import gathered
 
 MakeFolder = Callable[..., Path]
 PROMPT = [2, 40, 90, 7, 100, 33]
@@ -181,3 +185,30 @@ def test_a_failed_export_leaves_the_earlier_one(
         export_student(model, tokenizer, tmp_path / "out", merge=False)
     assert (tmp_path / "out" / "README.md").read_text() == "earlier"
     assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(("loader", "merge"), [(FullStudent, True), (LoraStudent, True), (LoraStudent, False)])
+def test_gathered_fsdp2_student(
+    make_folder: MakeFolder, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, loader: type[FullStudent], merge: bool
+) -> None:
+    """FSDP2 shards again whenever a state dict is asked for, and rank 0 alone must not do that."""
+    folder = make_folder()
+    model = trained(loader(str(folder)))
+    expected = greedy(model)
+    distributed.init_process_group(
+        "gloo", store=distributed.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1
+    )
+    try:
+        base = model.get_base_model() if isinstance(model, PeftModel) else model
+        mesh = init_device_mesh("cpu", (1,))
+        for layer in [*base.model.layers, base]:
+            fully_shard(layer, mesh=mesh)
+        with gathered(model):
+            export_student(model, tokenizer, tmp_path / "out", merge=merge)
+            assert not any(isinstance(weight, DTensor) for weight in model.parameters())  # gathered still
+    finally:
+        distributed.destroy_process_group()
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "out" if merge else folder)
+    if not merge:
+        exported = PeftModel.from_pretrained(exported, str(tmp_path / "out"))
+    assert greedy(exported) == expected
