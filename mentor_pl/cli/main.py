@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 
 from mentor_pl import __version__
@@ -33,6 +34,7 @@ def _usage() -> str:
 def main(argv: list[str] | None = None) -> None:
     """Run a subcommand; a `MentorError` becomes one line on stderr and exit status 1."""
     argv = sys.argv[1:] if argv is None else argv
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # speaks of an optional kernel whenever it is imported
     command = argv[0] if argv else "--help"
     try:
         if command in ("-h", "--help"):

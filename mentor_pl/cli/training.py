@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime
 import logging
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
+import transformers
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -18,6 +20,7 @@ from mentor_pl.callbacks.export import ExportStudent
 from mentor_pl.callbacks.non_finite_guard import NonFiniteGuard
 from mentor_pl.callbacks.recorder import TrajectoryRecorder
 from mentor_pl.callbacks.summary import RunSummary
+from mentor_pl.cli.plugins import PluginErrors
 from mentor_pl.plugins import find_plugins
 from mentor_pl.training.checkpoint_io import AtomicCheckpointIO
 from mentor_pl.training.datamodule import MentorDataModule
@@ -25,6 +28,14 @@ from mentor_pl.training.module import MentorModule
 
 _RUN_DIR_ENV = "MENTOR_PL_RUN_DIR"
 """Tells the processes that Lightning launches for further ranks which folder the first one chose."""
+
+
+class _Parser(PluginErrors, LightningArgumentParser):
+    """Names the plugins and arguments that there are where one is misspelt."""
+
+    def format_usage(self) -> str:
+        """Keep an error readable: the full list of keys is what `--help` is for."""
+        return f"usage: {self.prog} --config FILE [--config OVERLAY ...] [--KEY VALUE ...]\n"
 
 
 class SaveConfig(SaveConfigCallback):
@@ -122,17 +133,25 @@ def _point_last_to(run_dir: Path) -> None:
 
 def main(argv: list[str]) -> None:
     """Run a training subcommand; `argv` begins with its name."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    # Our loader works in the trainer's process on purpose; workers would hold copies of the student.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    _quieten()
     find_plugins()  # imports every plugin, so that `class_path: ToolMatch` resolves by its bare name
     MentorCLI(
         MentorModule,
         MentorDataModule,
-        args=argv,
+        args=None if argv == sys.argv[1:] else argv,
+        parser_class=_Parser,
         save_config_callback=SaveConfig,
         save_config_kwargs={"save_to_log_dir": False},
         auto_configure_optimizers=False,
         seed_everything_default=0,
     )
+
+
+def _quieten() -> None:
+    """Say nothing that a user cannot act on."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    transformers.utils.logging.disable_progress_bar()
+    # Our loader works in the trainer's process on purpose; workers would hold copies of the student.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")

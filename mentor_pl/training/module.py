@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mentor_pl.engines.base import RolloutEngine
 from mentor_pl.evaluation.metrics import TaskMetrics
 from mentor_pl.evaluation.statistics import group_statistics
-from mentor_pl.objectives.base import LossInputs, Objective
+from mentor_pl.objectives import LossInputs, Objective
 from mentor_pl.students.base import StudentLoader
 from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.policy import FrozenStart, Policy
