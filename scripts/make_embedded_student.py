@@ -63,8 +63,8 @@ class Recipe:
 
     hidden_size: int = 128
     num_layers: int = 3
-    steps: int = 300
-    batch_size: int = 64
+    steps: int = 1500
+    batch_size: int = 32
     learning_rate: float = 3e-3
     seed: int = 0
 
@@ -90,8 +90,12 @@ def make_tokenizer(num_conversations: int = 6000) -> PreTrainedTokenizerFast:
         texts.append(f"user\n{question}")
         for message in messages:
             texts.append(f"{message.role}\n{message.content}")
-            texts += [f'\n{{"name": "{call.name}", "arguments": {{"a": 1}}}}\n' for call in message.tool_calls]
-            texts += [f'"{name}": ' for call in message.tool_calls for name in call.arguments]
+            texts += [f'\n{{"name": "{call.name}", "arguments": {{1}}}}\n1]}}}}\n' for call in message.tool_calls]
+            texts += [
+                f'"{name}": [1' if isinstance(value, list) else f'"{name}": 1'
+                for call in message.tool_calls
+                for name, value in call.arguments.items()
+            ]
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(_PIECES), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
@@ -199,8 +203,8 @@ def warm_up(model: LlamaForCausalLM, chat: ChatProtocol, recipe: Recipe) -> None
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())
-        if (step + 1) % 50 == 0:
-            print(f"step {step + 1}: loss {sum(losses[-50:]) / 50:.3f} nats a token", flush=True)
+        if (step + 1) % 100 == 0:
+            print(f"step {step + 1}: loss {sum(losses[-100:]) / 100:.3f} nats a token", flush=True)
     model.eval()
 
 
