@@ -184,8 +184,11 @@ class AppendWriter:
         _drop_torn_line(self.path)
         self._file = self.path.open("ab", buffering=0)
 
-    def write(self, row: Mapping[str, Any]) -> None:
+    def write(self, row: Mapping[str, Any]) -> tuple[int, int]:
         """Append one object.
+
+        Returns:
+            Where its line starts in the file, and the line's length, in bytes.
 
         Raises:
             OSError: The line could not be written whole; no part of it stays.
@@ -203,6 +206,7 @@ class AppendWriter:
             with contextlib.suppress(OSError):
                 self._file.truncate(start)
             raise
+        return start, len(line)
 
     def close(self) -> None:
         """Close the file."""

@@ -1,0 +1,156 @@
+"""`mentor-pl collect`: from your prompts, your tools and your teacher to verified references."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, auto_cli
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mentor_pl.cli.plugins import PluginErrors
+from mentor_pl.errors import DataFileError, MentorError
+from mentor_pl.files.jsonl import write_rows
+from mentor_pl.files.references import write_references
+from mentor_pl.plugins import load_plugins
+from mentor_pl.references.attempt import AttemptLimits, Endpoint
+from mentor_pl.references.budget import Account, Budget, Spending
+from mentor_pl.references.collect import Collector, Harvest, Sampling
+from mentor_pl.references.journal import Journal
+from mentor_pl.references.openai_teacher import OpenAITeacher
+from mentor_pl.references.prompts import read_prompts
+from mentor_pl.references.teacher import Teacher
+from mentor_pl.rewards.base import RewardComponent
+from mentor_pl.rewards.correct import Correct
+from mentor_pl.tools.base import ToolBackend
+from mentor_pl.tools.toolbox import ToolBox
+
+__all__ = ["OpenAITeacher", "collect", "main"]
+
+
+def collect(
+    prompts: Path,
+    output: Path,
+    teacher: Teacher,
+    tools: list[ToolBackend],
+    judges: list[RewardComponent] | None = None,
+    sampling: Sampling | None = None,
+    limits: AttemptLimits | None = None,
+    budget: Budget | None = None,
+    journal: Path | None = None,
+) -> None:
+    """Let a teacher solve prompts with your tools; keep what is verified as references.
+
+    Every reply is in the journal before it is used. A collection that was stopped, in whatever way, goes on where it was when the same
+    command is given again, and pays for nothing twice. The output is written whole at the end, with a report beside it.
+
+    Args:
+        prompts: JSON Lines file of prompts with their answers.
+        output: The reference file to write; the report goes to the same name with `.report.json`.
+        teacher: Who solves them.
+        tools: The tool backends offered to the teacher, and later to the student.
+        judges: Each must score a solution 1.0; Correct unless given.
+        sampling: How often a prompt is tried and what is kept.
+        limits: Of one attempt.
+        budget: What may be spent in all, restarts included.
+        journal: Where replies are kept; the output's name with `.journal.jsonl` unless given.
+    """
+    console = Console(stderr=True)
+    with ExitStack() as stack:
+        toolbox = stack.enter_context(closing(ToolBox(tools)))
+        # The whole file is read before anything is paid for.
+        total = sum(1 for _ in read_prompts(prompts, toolbox.specs))
+        if not total:
+            raise DataFileError(f"{prompts}: expected at least one prompt, found none; is it the right file?")
+        book = stack.enter_context(closing(Journal(journal or output.with_suffix(".journal.jsonl"))))
+        before = Spending(
+            requests=book.num_replies, prompt_tokens=book.prompt_tokens, completion_tokens=book.completion_tokens
+        )
+        account = Account(budget or Budget(), Spending(**asdict(before)))
+        collector = Collector(
+            Endpoint(teacher, book, account),
+            toolbox,
+            judges or [Correct()],
+            sampling or Sampling(),
+            limits or AttemptLimits(),
+        )
+        progress = stack.enter_context(_progress(console))
+        task = progress.add_task("collecting", total=total, kept=0)
+
+        def advance() -> None:
+            progress.update(task, advance=1, kept=collector.harvest.references)
+
+        write_references(output, collector.references(read_prompts(prompts, toolbox.specs), advance))
+    report = _report(collector.harvest, account, before, teacher)
+    write_rows(output.with_suffix(".report.json"), [report])
+    _print(report, output, console)
+
+
+def _progress(console: Console) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[kept]} references"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console)
+
+
+def _report(harvest: Harvest, account: Account, before: Spending, teacher: Teacher) -> dict[str, Any]:
+    spent = asdict(account.spent)
+    return {
+        "teacher": dict(teacher.identity),
+        "prompts": harvest.prompts,
+        "solved": harvest.solved,
+        "yield": harvest.solved / harvest.prompts if harvest.prompts else 0.0,
+        "references": harvest.references,
+        "attempts": harvest.attempts,
+        "verified": harvest.verified,
+        "not_verified": dict(harvest.causes.most_common()),
+        "tool_calls": dict(harvest.calls.most_common()),
+        "used_in": dict(harvest.used_in.most_common()),
+        "spent": {**spent, "cost": account.cost},
+        "spent_this_time": {key: spent[key] - earlier for key, earlier in asdict(before).items()},
+        "retried": dict(teacher.faults.most_common()),
+    }
+
+
+def _print(report: dict[str, Any], output: Path, console: Console) -> None:
+    console.print(
+        f"{report['references']} references of {report['solved']} of {report['prompts']} prompts "
+        f"({report['yield']:.1%}) written to {output}",
+        markup=False,
+        soft_wrap=True,
+    )
+    for title, key in (("attempts not verified", "not_verified"), ("calls", "tool_calls"), ("retried", "retried")):
+        if report[key]:
+            table = Table(title, "number")
+            for name, count in report[key].items():
+                table.add_row(name, str(count))
+            console.print(table)
+    now, spent = report["spent_this_time"], report["spent"]
+    tokens = spent["prompt_tokens"] + spent["completion_tokens"]
+    console.print(
+        f"spent: {spent['requests']} replies ({now['requests']} of them now), {tokens} tokens, {spent['cost']:g}"
+    )
+
+
+class _Parser(PluginErrors, ArgumentParser):
+    doors = ("mentor_pl.rewards", "mentor_pl.tools")
+
+
+def main(argv: list[str]) -> None:
+    """Run `mentor-pl collect`."""
+    for door in _Parser.doors:
+        load_plugins(door)
+    try:
+        auto_cli(collect, args=argv, as_positional=False, parser_class=_Parser, prog="mentor-pl collect")
+    except KeyboardInterrupt:
+        raise SystemExit("mentor-pl collect: stopped; the same command goes on where it was") from None
+    except (MentorError, OSError) as problem:
+        raise SystemExit(f"mentor-pl collect: {problem}") from problem
