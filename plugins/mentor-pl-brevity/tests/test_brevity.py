@@ -1,7 +1,8 @@
 import pytest
+from mentor_pl_brevity import Brevity
+
 from mentor_pl.errors import ConfigError
 from mentor_pl.testing import check_reward_component, trajectory
-from mentor_pl_brevity import Brevity
 
 
 def test_it_keeps_the_contract() -> None:
