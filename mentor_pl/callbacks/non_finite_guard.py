@@ -6,6 +6,7 @@ import logging
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from mentor_pl.errors import MentorError
@@ -29,7 +30,9 @@ class NonFiniteGuard(Callback):
         if not self.max_in_a_row:
             return
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        finite = all(bool(torch.isfinite(g).all()) for g in gradients)
+        # Each rank looks at its own shards: on a sharded tensor all() would be a collective, which ranks leave at different gradients.
+        shards = [g.to_local() if isinstance(g, DTensor) else g for g in gradients]
+        finite = all(bool(torch.isfinite(g).all()) for g in shards)
         bad_ranks = trainer.strategy.reduce(torch.tensor(float(not finite), device=pl_module.device), reduce_op="sum")
         if not float(bad_ranks):
             self._in_a_row = 0

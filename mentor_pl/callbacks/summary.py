@@ -108,8 +108,7 @@ def _teacher(trainer: Trainer) -> Scores:
     for stream in data.val_dataloader():
         groups = teacher_groups(stream.prompts)
         if groups:
-            metrics = TaskMetrics(stream.runner.tool_names)
-            metrics.sync_on_compute = False  # every rank has all of it
+            metrics = TaskMetrics(stream.runner.tool_names, sync_on_compute=False)  # this rank alone has all of it
             metrics.update(groups)
             scores[stream.split] = {name: round(float(value), 6) for name, value in metrics.compute().items()}
     return scores

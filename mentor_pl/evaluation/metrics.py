@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ class TaskMetrics(Metric):
 
     Args:
         tool_names: Every tool on offer.
+        **settings: Of every torchmetrics metric, for example `sync_on_compute`.
     """
 
     full_state_update = False
@@ -34,8 +35,8 @@ class TaskMetrics(Metric):
     student_tools: Tensor
     teacher_tools: Tensor
 
-    def __init__(self, tool_names: Sequence[str]) -> None:
-        super().__init__()
+    def __init__(self, tool_names: Sequence[str], **settings: Any) -> None:
+        super().__init__(**settings)
         self._outcomes = (*tool_names, _UNKNOWN, _NONE)
         self._correct = Correct()
         self._tool_match = ToolMatch(mode="exact")
