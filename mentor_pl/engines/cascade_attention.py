@@ -1,0 +1,223 @@
+"""The two ways in which an engine's forward attends: one new token of many rows, and runs of new tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from mentor_pl.engines.attention import additive_mask, hidden_keys, merge_attention, partial_attention
+from mentor_pl.engines.decoder import Decoder
+from mentor_pl.engines.kv_store import KVStore
+
+
+class GroupLayout:
+    """Which rows share which prefix, as gathers that bring the rows of a prefix together and back.
+
+    Attributes:
+        prefix_lengths: Tokens in the prefix of each row, `[B]`.
+    """
+
+    def __init__(self, groups: Sequence[int], prefix_lengths: Sequence[int], device: torch.device) -> None:
+        """Lay out.
+
+        Args:
+            groups: Slot of each row's prefix in the prefix store.
+            prefix_lengths: Tokens in each slot of the prefix store.
+            device: Where the gathers live.
+        """
+        members: list[list[int]] = [[] for _ in prefix_lengths]
+        for row, group in enumerate(groups):
+            members[group].append(row)
+        self.width = max(map(len, members))
+        # a smaller group repeats row 0, whose surplus results nobody reads
+        gather = [row for rows in members for row in rows + [0] * (self.width - len(rows))]
+        places = {
+            row: group * self.width + place for group, rows in enumerate(members) for place, row in enumerate(rows)
+        }
+        self.num_groups, self.longest = len(members), max(prefix_lengths)
+        self.gather = torch.tensor(gather, device=device)
+        self.scatter = torch.tensor([places[row] for row in range(len(groups))], device=device)
+        self.lengths = torch.tensor(prefix_lengths, device=device)
+        self.even = min(prefix_lengths) == self.longest
+        self.prefix_lengths = self.lengths[torch.tensor(list(groups), device=device)]
+
+
+class DecodeAttention:
+    """Attention of one new token per row: to its group's prefix, for all rows of the group at once, and to its own suffix.
+
+    Attributes:
+        positions: Of the new tokens in their conversations, `[B]`.
+    """
+
+    def __init__(
+        self, decoder: Decoder, prefixes: KVStore, suffixes: KVStore, layout: GroupLayout, lengths: torch.Tensor
+    ) -> None:
+        """Prepare one step.
+
+        Args:
+            decoder: The model.
+            prefixes: Holds each group's prompt.
+            suffixes: Holds what follows it, rows 0 to B - 1.
+            layout: Which row has which prefix.
+            lengths: Tokens in each row's suffix before this one, `[B]`.
+        """
+        self._decoder, self._prefixes, self._suffixes, self._layout = decoder, prefixes, suffixes, layout
+        self._rows, self._offsets = torch.arange(len(lengths), device=lengths.device), lengths
+        self._span = int(lengths.max()) + 1
+        self.positions = layout.prefix_lengths + lengths
+        self._masks = {window: self._mask_parts(self.positions, window) for window in set(decoder.windows)}
+
+    def __call__(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """Write and attend; see `decoder.Attend`."""
+        rows, heads, dim = query.shape
+        kv_heads = key.shape[1]
+        repeats = heads // kv_heads
+        layout, decoder = self._layout, self._decoder
+        prefix_mask, suffix_mask = self._masks[decoder.windows[layer]]
+        self._suffixes.write(layer, self._rows, self._offsets, key, value)
+        query = query.reshape(rows, kv_heads, repeats, dim)
+        own_keys, own_values = self._suffixes.read(layer, 0, rows, self._span)
+        own = partial_attention(query, own_keys, own_values, suffix_mask, decoder.scale, decoder.softcap)
+
+        groups, width = layout.num_groups, layout.width
+        together = query[layout.gather].view(groups, width, kv_heads, repeats, dim).transpose(1, 2)
+        keys, values = self._prefixes.read(layer, 0, groups, layout.longest)
+        shared, lse = partial_attention(
+            together.reshape(groups, kv_heads, width * repeats, dim),
+            keys,
+            values,
+            prefix_mask,
+            decoder.scale,
+            decoder.softcap,
+        )
+        shared = shared.view(groups, kv_heads, width, repeats, dim).transpose(1, 2).reshape(-1, kv_heads, repeats, dim)
+        lse = lse.view(groups, kv_heads, width, repeats).transpose(1, 2).reshape(-1, kv_heads, repeats)
+        merged = merge_attention((shared[layout.scatter], lse[layout.scatter]), own)
+        return merged.view(rows, heads, dim)
+
+    def _mask_parts(
+        self, positions: torch.Tensor, window: int | None
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Return the masks of prefixes `[groups, 1, 1 | width * repeats, longest]` and suffixes `[B, 1, 1, span]`."""
+        layout, decoder = self._layout, self._decoder
+        keys = torch.arange(max(layout.longest, self._span), device=positions.device)
+        own_keys, prefix_keys = keys[: self._span], keys[: layout.longest]
+        if window is not None and int(positions.max()) < window:
+            window = None
+        own = hidden_keys(self._offsets[:, None], own_keys, window)
+        own_mask = additive_mask(own[:, None], decoder.dtype) if self._span > 1 else None
+        beyond = prefix_keys >= layout.lengths[:, None]
+        if window is None:
+            return None if layout.even else additive_mask(beyond[:, None, None], decoder.dtype), own_mask
+        by_row = positions[layout.gather].view(layout.num_groups, layout.width)
+        hidden = hidden_keys(by_row, prefix_keys, window) | beyond[:, None]
+        hidden = hidden.repeat_interleave(decoder.num_heads // decoder.num_kv_heads, 1)
+        return additive_mask(hidden[:, None], decoder.dtype), own_mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """New tokens of one sequence, to be appended to its slot.
+
+    Attributes:
+        token_ids: What is appended.
+        slot: Where to.
+        start: Tokens in the slot already.
+        prefix_slot: Slot of what comes before the slot's own tokens; unused where `prefix_length` is 0.
+        prefix_length: Its length.
+    """
+
+    token_ids: Sequence[int]
+    slot: int
+    start: int
+    prefix_slot: int = 0
+    prefix_length: int = 0
+
+
+class RunAttention:
+    """Attention of runs of new tokens, one sequence after the other: there are few, and each is long enough to fill a kernel.
+
+    Attributes:
+        positions: Of the new tokens in their conversations, `[N]`.
+    """
+
+    def __init__(self, decoder: Decoder, prefixes: KVStore, store: KVStore, runs: Sequence[Run]) -> None:
+        """Prepare one forward.
+
+        Args:
+            decoder: The model.
+            prefixes: Holds what comes before the slots.
+            store: Holds the slots that are appended to.
+            runs: What is appended, in the order of the forward's tokens.
+        """
+        self._decoder, self._prefixes, self._store, self._runs = decoder, prefixes, store, runs
+        device = decoder.device
+        lengths = [len(run.token_ids) for run in runs]
+        self._slots = torch.tensor([run.slot for run in runs], device=device).repeat_interleave(
+            torch.tensor(lengths, device=device)
+        )
+        self._offsets = torch.cat(
+            [run.start + torch.arange(n, device=device) for run, n in zip(runs, lengths, strict=True)]
+        )
+        before = torch.cat([torch.full((n,), run.prefix_length) for run, n in zip(runs, lengths, strict=True)]).to(
+            device
+        )
+        self.positions = self._offsets + before
+        self._masks = [self._mask_parts(run, window) for window in dict.fromkeys(decoder.windows) for run in runs]
+        self._first_mask = {window: i * len(runs) for i, window in enumerate(dict.fromkeys(decoder.windows))}
+
+    def __call__(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """Write and attend; see `decoder.Attend`."""
+        self._store.write(layer, self._slots, self._offsets, key, value)
+        output = torch.empty_like(query)
+        first_mask = self._first_mask[self._decoder.windows[layer]]
+        begin = 0
+        for index, run in enumerate(self._runs):
+            end = begin + len(run.token_ids)
+            output[begin:end] = self._attend(layer, run, query[begin:end], *self._masks[first_mask + index])
+            begin = end
+        return output
+
+    def _attend(
+        self, layer: int, run: Run, query: torch.Tensor, prefix_mask: torch.Tensor | None, own_mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        count, heads, dim = query.shape
+        decoder = self._decoder
+        keys, values = self._store.read(layer, run.slot, 1, run.start + count)
+        if own_mask is None:
+            query = query.transpose(0, 1)[None]
+            output = F.scaled_dot_product_attention(
+                query, keys, values, is_causal=True, scale=decoder.scale, enable_gqa=heads != keys.shape[1]
+            )
+            return output[0].transpose(0, 1)
+        kv_heads = decoder.num_kv_heads
+        repeats = heads // kv_heads
+        stacked = (
+            query.view(count, kv_heads, repeats, dim).permute(1, 2, 0, 3).reshape(1, kv_heads, repeats * count, dim)
+        )
+        output, lse = partial_attention(stacked, keys, values, own_mask, decoder.scale, decoder.softcap)
+        if run.prefix_length:
+            keys, values = self._prefixes.read(layer, run.prefix_slot, 1, run.prefix_length)
+            shared = partial_attention(stacked, keys, values, prefix_mask, decoder.scale, decoder.softcap)
+            output = merge_attention(shared, (output, lse))
+        return output.view(kv_heads, repeats, count, dim).permute(2, 0, 1, 3).reshape(count, heads, dim)
+
+    def _mask_parts(self, run: Run, window: int | None) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Return the masks of the prefix and of the slot's own tokens, each `[1, 1, repeats * n, S]`; both None for plain causal."""
+        decoder, count = self._decoder, len(run.token_ids)
+        if window is not None and run.prefix_length + run.start + count <= window:
+            window = None
+        if window is None and run.start + run.prefix_length == 0 and decoder.softcap is None:
+            return None, None
+        repeats = decoder.num_heads // decoder.num_kv_heads
+        keys = torch.arange(max(run.start + count, run.prefix_length), device=decoder.device)
+        queries = run.start + keys.new_tensor(range(count))
+        own = hidden_keys(queries, keys[: run.start + count], window).repeat(repeats, 1)
+        own_mask = additive_mask(own[None, None], decoder.dtype)
+        if window is None or run.prefix_length == 0:
+            return None, own_mask
+        hidden = hidden_keys(run.prefix_length + queries, keys[: run.prefix_length], window).repeat(repeats, 1)
+        return additive_mask(hidden[None, None], decoder.dtype), own_mask

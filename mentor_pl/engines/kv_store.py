@@ -1,0 +1,69 @@
+"""Keys and values of many token sequences, one slot each."""
+
+from __future__ import annotations
+
+import torch
+
+
+class KVStore:
+    """Keys and values of all layers, `[slots, Hkv, length, D]` each; slots and length grow on demand.
+
+    What was never written is zero: it is masked out, and a mask cannot hide a NaN.
+    """
+
+    def __init__(
+        self, num_layers: int, num_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.slots, self.length = 0, 0
+        empty = torch.zeros(0, num_heads, 0, head_dim, dtype=dtype, device=device)
+        self._keys = [empty] * num_layers
+        self._values = [empty] * num_layers
+
+    def reserve(self, slots: int, length: int) -> None:
+        """Make room for at least so many slots of so many tokens."""
+        if slots <= self.slots and length <= self.length:
+            return
+        # half as much again: every growth copies what is there
+        if slots > self.slots:
+            slots = max(slots, self.slots * 3 // 2)
+        if length > self.length:
+            length = max(length, self.length * 3 // 2) + (-length % 16)
+        slots, length = max(slots, self.slots), max(length, self.length)
+        for tensors in (self._keys, self._values):
+            for layer, old in enumerate(tensors):
+                grown = old.new_zeros(slots, old.shape[1], length, old.shape[3])
+                grown[: self.slots, :, : self.length] = old
+                tensors[layer] = grown
+        self.slots, self.length = slots, length
+
+    def write(
+        self, layer: int, slots: torch.Tensor, offsets: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> None:
+        """Write one token per entry.
+
+        Args:
+            layer: Index of the layer.
+            slots: Slot of each token, `[N]`.
+            offsets: Place in its slot, `[N]`.
+            keys: `[N, Hkv, D]`.
+            values: `[N, Hkv, D]`.
+        """
+        self._keys[layer][slots, :, offsets] = keys
+        self._values[layer][slots, :, offsets] = values
+
+    def read(self, layer: int, first_slot: int, num_slots: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return views of keys and values, each `[num_slots, Hkv, length, D]`."""
+        slots = slice(first_slot, first_slot + num_slots)
+        return self._keys[layer][slots, :, :length], self._values[layer][slots, :, :length]
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` tokens of a slot to another."""
+        for tensor in (*self._keys, *self._values):
+            tensor[target, :, :length] = tensor[source, :, :length]
+
+    def swap(self, first: int, second: int, length: int) -> None:
+        """Exchange the first `length` tokens of two slots."""
+        for tensor in (*self._keys, *self._values):
+            kept = tensor[first, :, :length].clone()
+            tensor[first, :, :length] = tensor[second, :, :length]
+            tensor[second, :, :length] = kept
