@@ -7,10 +7,11 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jsonargparse import ArgumentParser, auto_parser
+from jsonargparse import ArgumentParser, auto_cli
 from rich.console import Console
 from rich.table import Table
 
+from mentor_pl.errors import MentorError
 from mentor_pl.plugins import DOORS, Plugin, describe_plugins, find_plugins
 
 if TYPE_CHECKING:
@@ -22,13 +23,19 @@ _UNKNOWN_CLASS = re.compile(r"Expected a dot import path string: (\S+)|given cla
 _UNKNOWN_OPTION = re.compile(r"given class_path '([^']+)':\s+Option '([^']+)' is not accepted")
 
 
-def plugins() -> int:
-    """List the plugins of every door: name, class, distribution, and why one failed to load.
+def plugins(door: str | None = None) -> int:
+    """List the plugins that are installed: name, class, distribution, and why one failed to load.
+
+    Args:
+        door: Entry-point group to list alone, for example mentor_pl.rewards; every door without it.
 
     Returns:
         The number of plugins that failed to load.
+
+    Raises:
+        PluginError: There is no such door.
     """
-    found = find_plugins()
+    found = find_plugins(*[door] if door else [])
     table = Table(title="Plugins by door", title_justify="left")
     for heading in ("door", "name", "class", "distribution"):
         table.add_column(heading, overflow="fold")
@@ -47,9 +54,11 @@ def plugins() -> int:
 
 def main(argv: list[str]) -> None:
     """Run `mentor-pl plugins`; exit code 1 where a plugin failed to load, so that a script or CI notices."""
-    parser = auto_parser(plugins, prog="mentor-pl plugins")
-    parser.parse_args(argv)
-    if plugins():
+    try:
+        failed = auto_cli(plugins, args=argv, as_positional=False, prog="mentor-pl plugins")
+    except MentorError as problem:
+        raise SystemExit(f"mentor-pl plugins: {problem}") from problem
+    if failed:
         raise SystemExit(1)
 
 

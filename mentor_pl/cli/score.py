@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, auto_cli
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from mentor_pl.cli.plugins import PluginErrors
 from mentor_pl.errors import DataFileError, MentorError
@@ -99,8 +100,8 @@ def _rows(
         raise DataFileError(f"no trajectory names the reference {explain!r}; there is nothing to explain")
 
 
-def explanation(program: RewardProgram, scored: ScoredGroup) -> Table:
-    """Return a table of how the reward of a group's first trajectory comes about.
+def explanation(program: RewardProgram, scored: ScoredGroup) -> Group:
+    """Return a table, and the facts behind it, of how the reward of a group's first trajectory comes about.
 
     Args:
         program: What scored it.
@@ -112,8 +113,6 @@ def explanation(program: RewardProgram, scored: ScoredGroup) -> Table:
     table = Table(
         title=escape(f"{trajectory.reference_id}, sample {trajectory.sample_index}: reward {scored.rewards[0]:g}"),
         title_justify="left",
-        caption="\n".join(map(escape, _facts(program, scored))),
-        caption_justify="left",
     )
     for heading in ("term", "component", "score", "weight", "gate", "adds"):
         table.add_column(heading)
@@ -132,7 +131,7 @@ def explanation(program: RewardProgram, scored: ScoredGroup) -> Table:
         )
     table.add_section()
     table.add_row("reward", escape(left_by or ""), "", "", "", f"{scored.rewards[0]:g}", style="bold")
-    return table
+    return Group(table, *map(Text, _facts(program, scored)), "")
 
 
 def _facts(program: RewardProgram, scored: ScoredGroup) -> list[str]:
