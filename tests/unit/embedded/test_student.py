@@ -1,5 +1,7 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -151,3 +153,26 @@ def test_it_knows_the_form_and_hardly_ever_the_answer(chat: ChatProtocol, model:
         boxed += message.content.startswith("\\boxed{")
     assert called + boxed == len(references)
     assert called >= 24
+
+
+def test_the_shipped_tokenizer_is_the_one_that_the_script_makes(
+    load_script: Callable[[str], ModuleType], chat: ChatProtocol
+) -> None:
+    made = load_script("make_embedded_student").make_tokenizer()
+    assert made.get_vocab() == chat.tokenizer.get_vocab()
+    assert made.chat_template == chat.tokenizer.chat_template
+
+
+def test_only_what_a_novice_says_is_learned(load_script: Callable[[str], ModuleType], chat: ChatProtocol) -> None:
+    call = ToolCall(call_id="call_0", name="add", arguments={"a": 1, "b": 2})
+    messages = (
+        Message(role="assistant", tool_calls=(call,)),
+        Message(role="tool", content="3", tool_call_id="call_0"),
+        Message(role="assistant", content="\\boxed{3}"),
+    )
+    ids, learned = load_script("make_embedded_student").encode(chat, ("How many?", messages))
+    said = chat.tokenizer.decode([token for token, mine in zip(ids, learned, strict=True) if mine])
+    assert said == (
+        '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call><|im_end|>\\boxed{3}<|im_end|>'
+    )
+    assert chat.tokenizer.decode(ids).count("<tool_response>\n3\n</tool_response>") == 1

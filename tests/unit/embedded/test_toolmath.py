@@ -1,6 +1,6 @@
-import importlib.util
 import random
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -144,18 +144,8 @@ def test_stepwise_teacher_reads_each_result_first() -> None:
     assert reference.tool_calls == parallel_reference(problem, "x-1", "shift").tool_calls
 
 
-@pytest.fixture(scope="module")
-def make_data() -> ModuleType:
-    script = Path(__file__).parents[3] / "scripts" / "make_embedded_data.py"
-    spec = importlib.util.spec_from_file_location("make_embedded_data", script)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_shipped_files_are_what_the_script_writes(make_data: ModuleType, tmp_path: Path) -> None:
-    make_data.make_files(tmp_path)
+def test_shipped_files_are_what_the_script_writes(load_script: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    load_script("make_embedded_data").make_files(tmp_path)
     written = sorted(file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.jsonl"))
     assert written == [
         *(f"eval/{name}.jsonl" for name in sorted(EVALUATION_SPLITS)),
