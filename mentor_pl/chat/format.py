@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from mentor_pl.messages import ToolCall
 
 MAX_CALL_CHARS = 20_000
 """A longer call is refused unread: parsing is not free, and no tool of ours takes that much."""
+
+MAX_CALL_DEPTH = 64
+"""Deeper arguments are refused: whoever writes or validates them later recurses, from a deeper stack than ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +103,17 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):  # 1e999 reads as infinity, which JSON cannot write
+        raise ValueError(f"{digits} is too large")
+    return value
+
+
+def _load(body: str) -> Any:
+    return json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
+
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -111,9 +126,9 @@ def read_call_object(body: str, arguments_key: str) -> tuple[str, dict[str, Any]
     if len(body) > MAX_CALL_CHARS:
         return "", {}, f"the call is longer than {MAX_CALL_CHARS} characters"
     try:
-        value = json.loads(body, parse_constant=_refuse_constant)
+        value = _load(body)
         if isinstance(value, dict) and isinstance(value.get(arguments_key), str):  # some models quote the object
-            value[arguments_key] = json.loads(value[arguments_key], parse_constant=_refuse_constant)
+            value[arguments_key] = _load(value[arguments_key])
     except (ValueError, RecursionError):  # RecursionError: thousands of nested brackets
         return "", {}, "the call is not valid JSON"
     if not isinstance(value, dict):
@@ -121,10 +136,22 @@ def read_call_object(body: str, arguments_key: str) -> tuple[str, dict[str, Any]
     name = value.get("name")
     if not isinstance(name, str) or not name:
         return "", {}, 'the call has no "name"'
+    # A lone surrogate cannot be written to any file or sent to any tool.
+    if _SURROGATE.search(name):
+        return "", {}, "the call holds a lone surrogate character"
     arguments = value.get(arguments_key, {})
     if not isinstance(arguments, dict):
         return name, {}, f'"{arguments_key}" is not a JSON object'
-    # A lone surrogate cannot be written to any file or sent to any tool.
-    if _SURROGATE.search(name) or _SURROGATE.search(json.dumps(arguments, ensure_ascii=False)):
-        return "", {}, "the call holds a lone surrogate character"
+    if _deeper_than(arguments, MAX_CALL_DEPTH):
+        return name, {}, f"the arguments are nested deeper than {MAX_CALL_DEPTH} levels"
+    if _SURROGATE.search(json.dumps(arguments, ensure_ascii=False)):
+        return name, {}, "the call holds a lone surrogate character"
     return name, arguments, None
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    layer = [value]
+    for _ in range(levels):
+        layer = [item for outer in layer for item in (outer.values() if isinstance(outer, dict) else outer)]
+        layer = [item for item in layer if isinstance(item, (dict, list))]
+    return bool(layer)

@@ -23,7 +23,7 @@ class Llama3Format(ToolCallFormat):
 
     def find(self, text: str) -> list[RawCall]:
         """See `ToolCallFormat.find`. A turn that does not begin with `{` or the Python tag calls nothing."""
-        position = len(text) - len(text.lstrip())
+        start = position = len(text) - len(text.lstrip())
         if text.startswith(_PYTHON_TAG, position):
             position += len(_PYTHON_TAG)
         found: list[RawCall] = []
@@ -32,8 +32,9 @@ class Llama3Format(ToolCallFormat):
             try:
                 _, end = decoder.raw_decode(text, position)
             except (ValueError, RecursionError):
-                found.append(RawCall(start=position, end=len(text), body=text[position:]))
+                found.append(RawCall(start=start, end=len(text), body=text[position:]))
                 break
-            found.append(RawCall(start=position, end=end, body=text[position:end]))
-            position = end + len(text[end:]) - len(text[end:].lstrip("; \n"))
+            body, position = text[position:end], end + len(text[end:]) - len(text[end:].lstrip("; \n"))
+            found.append(RawCall(start=start, end=position, body=body))
+            start = position
         return found

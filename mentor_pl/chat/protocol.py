@@ -29,6 +29,8 @@ FORMATS: tuple[type[ToolCallFormat], ...] = (HermesFormat, Llama3Format)
 _SLOT = '\ue000"{}\ue001'
 _SLOT_IN_TEXT = re.compile('\ue000(\\\\?)"(\\d+)\ue001')
 
+_NAME = re.compile(r"[\w.-]{1,64}")
+
 _PROBE_TOOL = ToolSpec(
     name="probe_tool",
     description="Probe.",
@@ -108,7 +110,8 @@ class ChatProtocol:
             results: Their results, in the same order.
             max_tokens: Longest result in tokens; the rest is cut and a marker says so.
         """
-        pieces = self._suffix(tuple(call.name for call in calls))
+        # A name is the student's writing too: one that is none must not reach the template.
+        pieces = self._suffix(tuple(call.name if _NAME.fullmatch(call.name) else "unknown" for call in calls))
         ids: list[int] = []
         for piece in pieces:
             if isinstance(piece, str):
@@ -191,12 +194,21 @@ class ChatProtocol:
     def _suffix(self, names: tuple[str, ...]) -> tuple[str | tuple[int, bool], ...]:
         """Pieces of the text behind a turn that called these tools."""
         calls = tuple(ToolCall(call_id=f"call_{i}", name=name) for i, name in enumerate(names))
-        before = [Message(role="user", content="x"), Message(role="assistant", tool_calls=calls)]
         after = [Message(role="tool", content="x", tool_call_id=call.call_id, name=call.name) for call in calls]
-        head, _ = self._render(before, (), add_generation_prompt=False)
-        whole, _ = self._render([*before, *after], (), add_generation_prompt=True)
+        try:
+            head, whole = self._render_around(calls, after)
+        except ChatFormatError:
+            if len(calls) == 1:
+                raise
+            # Llama 3 refuses several calls in a turn, but students make them. Only what comes behind the turn is wanted.
+            head, whole = self._render_around(calls[:1], after)
         stop = self.tokenizer.convert_ids_to_tokens(self.stop_token_ids[0])
-        cut = head.rindex(stop) + len(stop)
+        cut = head.rfind(stop) + len(stop)
+        if cut < len(stop):
+            raise ChatFormatError(
+                f"the chat template of {self.tokenizer.name_or_path!r} does not end a turn that calls tools with {stop!r}, as it ends "
+                "others; set model.student's `chat_template` to 'hermes'"
+            )
         if not whole.startswith(head[:cut]):
             raise ChatFormatError(
                 f"the chat template of {self.tokenizer.name_or_path!r} rewrites a past assistant turn once a tool has answered; "
@@ -207,6 +219,13 @@ class ChatProtocol:
             piece if isinstance(piece, str) else (piece[0] - 1, piece[1]) for piece in _split_at_slots(whole[cut:])
         )
 
+    def _render_around(self, calls: tuple[ToolCall, ...], after: list[Message]) -> tuple[str, str]:
+        """Return a turn that makes these calls, rendered alone and with what comes after it."""
+        before = [Message(role="user", content="x"), Message(role="assistant", tool_calls=calls)]
+        head, _ = self._render(before, (), add_generation_prompt=False)
+        whole, _ = self._render([*before, *after], (), add_generation_prompt=True)
+        return head, whole
+
     # Checks at construction ------------------------------------------------------------------------------------
 
     def _find_stop_tokens(self) -> tuple[int, ...]:
@@ -216,6 +235,11 @@ class ChatProtocol:
             (),
             add_generation_prompt=False,
         )
+        if "\ue002" not in text:
+            raise ChatFormatError(
+                f"the chat template of {self.tokenizer.name_or_path!r} does not show what an assistant says; set model.student's "
+                "`chat_template` to 'hermes'"
+            )
         tail = self.tokenizer.encode(text[text.rindex("\ue002") + 1 :], add_special_tokens=False)
         special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.get_added_vocab().values())
         stops = [token for token in tail if token in special][:1]
