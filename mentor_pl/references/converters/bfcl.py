@@ -121,7 +121,9 @@ def _schema(node: Any, *, names: bool = False) -> Any:
 def _call(expected: Mapping[str, Any], index: int, tools: Mapping[str, ToolSpec]) -> ToolCall:
     ((name, accepted),) = expected.items()
     required = tools[name].parameters.get("required", []) if name in tools else []
-    arguments = {key: _first(values) for key, values in accepted.items() if key in required or "" not in values}
+    arguments = {
+        key: _first(values) for key, values in accepted.items() if values and (key in required or "" not in values)
+    }
     return ToolCall(call_id=f"call_{index}", name=name, arguments=arguments)
 
 
