@@ -20,7 +20,7 @@ from mentor_pl.tools.sandbox.readable import readable_paths
 from mentor_pl.tools.sandbox.sandbox import Sandbox, Settings
 
 _MAX_CODE_CHARS = 200_000
-_HARD_OUTPUT_BYTES = 1 << 20
+MAX_OUTPUT_BYTES = 1 << 20
 
 
 class PythonInterpreter(ToolBackend):
@@ -80,7 +80,7 @@ class PythonInterpreter(ToolBackend):
             readable=tuple(readable),
             sys_path=tuple(sys_path),
             preload=tuple(preload or ()),
-            max_output_bytes=_HARD_OUTPUT_BYTES,
+            max_output_bytes=MAX_OUTPUT_BYTES,
         )
         self._timeout_s, self._max_output_chars, self._keep_variables = timeout_s, max_output_chars, keep_variables
         self._sandboxes = [Sandbox(settings) for _ in range(workers)]
