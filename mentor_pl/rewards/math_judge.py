@@ -90,7 +90,7 @@ def equal_in_mathematics(answer: str, gold: str, timeout_s: float = 5.0) -> bool
             return False
     verdict = _ask(json.dumps([answer, gold, timeout_s]))
     if not verdict:
-        _log.warning("judging %.80r against %.80r took more than %g s; it counts as wrong", answer, gold, timeout_s)
+        _log.warning("%.80r could not be compared with %.80r within %g s; it counts as wrong", answer, gold, timeout_s)
     return verdict == "true"
 
 

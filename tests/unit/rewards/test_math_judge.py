@@ -68,10 +68,11 @@ def test_it_works_off_the_main_thread_and_leaves_alarms_alone() -> None:
         signal.setitimer(signal.ITIMER_REAL, *before)
 
 
+@pytest.mark.timeout(20)
 def test_an_endless_answer_is_given_up_and_the_next_one_judged(caplog: pytest.LogCaptureFixture) -> None:
     # one operation on big integers: no signal handler runs before it ends
     assert equal_in_mathematics("10^{10^{10}}", "7", 0.5) is False
-    assert "judging '10^{10^{10}}' against '7' took more than 0.5 s; it counts as wrong" in caplog.text
+    assert "'10^{10^{10}}' could not be compared with '7' within 0.5 s; it counts as wrong" in caplog.text
     assert equal_in_mathematics("\\frac{21}{3}", "7", 0.5 + 10) is True
 
 
