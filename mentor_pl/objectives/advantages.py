@@ -36,9 +36,9 @@ class GroupStandardized(AdvantageEstimator):
 
     def __call__(self, rewards: Tensor) -> Tensor:
         """See `AdvantageEstimator.__call__`."""
-        centered = rewards - rewards.mean()
-        if rewards.numel() < 2 or bool(centered.abs().max() < 1e-6):
-            return torch.zeros_like(rewards)
+        centered = _centered(rewards)
+        if not bool(centered.any()):
+            return centered
         return centered / rewards.std().clamp(min=max(self.min_std, 1e-6))
 
 
@@ -47,7 +47,7 @@ class GroupCentered(AdvantageEstimator):
 
     def __call__(self, rewards: Tensor) -> Tensor:
         """See `AdvantageEstimator.__call__`."""
-        return rewards - rewards.mean()
+        return _centered(rewards)
 
 
 class LeaveOneOut(AdvantageEstimator):
@@ -58,4 +58,10 @@ class LeaveOneOut(AdvantageEstimator):
         count = rewards.numel()
         if count < 2:
             return torch.zeros_like(rewards)
-        return (rewards - rewards.mean()) * (count / (count - 1))
+        return _centered(rewards) * (count / (count - 1))
+
+
+def _centered(rewards: Tensor) -> Tensor:
+    """Reward - mean, exactly 0 where all are equal: rounding of the mean must not look like a signal, [G]."""
+    centered = rewards - rewards.mean()
+    return torch.zeros_like(rewards) if bool(centered.abs().max() < 1e-6) else centered
