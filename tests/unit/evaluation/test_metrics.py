@@ -1,0 +1,100 @@
+import math
+import multiprocessing
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import tensor
+from torch.testing import assert_close
+
+from mentor_pl.evaluation.metrics import TaskMetrics, jensen_shannon
+from mentor_pl.trajectory import StopReason
+from tests.unit.evaluation.attempts import group, trajectory
+
+
+def counts(*values):
+    return tensor(values, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("p", "q", "bits"),
+    [
+        ((3, 0), (0, 5), 1.0),  # nothing in common
+        ((1, 3), (2, 6), 0.0),  # the same shares
+        # (1, 0) and (1/2, 1/2): their mean (3/4, 1/4) has 2 - 3/4 log2(3) bits, they themselves 0 and 1.
+        ((7, 0), (2, 2), 2 - 0.75 * math.log2(3) - 0.5),
+        ((0, 0), (1, 0), 1.0),  # nothing to compare
+    ],
+)
+def test_jensen_shannon_in_bits(p, q, bits):
+    assert_close(jensen_shannon(counts(*p), counts(*q)).item(), bits)
+    assert_close(jensen_shannon(counts(*q), counts(*p)).item(), bits)
+
+
+# The teacher always adds once.
+GROUPS = [
+    group(trajectory("add", "\\boxed{5}", num_tokens=3)),  # right, the teacher's tools: 1 + 3 tokens
+    group(trajectory("sqrt add", "\\boxed{4}")),  # wrong, other tools: 1 + 1
+    group(trajectory("", "\\boxed{5}", num_tokens=5)),  # right, no tool: 5
+    group(trajectory("add frobnicate", "", stop_reason=StopReason.MAX_TURNS)),  # unfinished, an unknown tool: 1 + 1
+]
+EXPECTED = {
+    "accuracy": 2 / 4,
+    "tool_match": 2 / 4,  # calls of unknown tools use none
+    "unknown_tool_rate": 1 / 5,
+    "calls_per_task": 5 / 4,
+    "finished": 3 / 4,
+    "completion_tokens": (4 + 2 + 5 + 2) / 4,
+    # add, sqrt, unknown, no tool: the student's 3 1 1 1 of 6 against the teacher's 4 0 0 0
+    "tool_similarity": 1 - (math.log2(4 / 3) + 0.5 * math.log2(2 / 3) + 3 / 6 * math.log2(2)) / 2,
+}
+
+
+def test_task_metrics_of_four_attempts():
+    metrics = TaskMetrics(["add", "sqrt"])
+    metrics.update(GROUPS[:3])
+    metrics.update([])
+    metrics.update(GROUPS[3:])
+    assert_close({name: value.item() for name, value in metrics.compute().items()}, EXPECTED)
+    assert metrics.student_tools.tolist() == [3, 1, 1, 1]
+    assert metrics.teacher_tools.tolist() == [4, 0, 0, 0]
+
+
+def test_a_tool_that_exists_but_was_not_offered_is_unknown():
+    metrics = TaskMetrics(["add", "sqrt", "frobnicate"])
+    metrics.update(GROUPS)
+    assert_close(metrics.compute()["unknown_tool_rate"].item(), 1 / 5)
+
+
+def test_the_shortest_way_to_look_like_a_teacher_is_to_be_one():
+    metrics = TaskMetrics(["add", "sqrt"])
+    metrics.update([group(trajectory("add", "\\boxed{5}"))])
+    assert_close(metrics.compute()["tool_similarity"].item(), 1.0)
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_no_attempt_at_all_is_no_success():
+    scores = {name: value.item() for name, value in TaskMetrics(["add"]).compute().items()}
+    assert scores == dict.fromkeys(EXPECTED, 0.0)
+
+
+def test_two_ranks_count_as_one(tmp_path):
+    fork = multiprocessing.get_context("fork")  # importing torch anew would take longer than all of this file
+    inbox = fork.SimpleQueue()
+    ranks = [fork.Process(target=_rank, args=(rank, tmp_path / "meeting", inbox)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    answers = [inbox.get() for _ in ranks]
+    for process in ranks:
+        process.join()
+    assert_close(answers[0], EXPECTED)
+    assert answers[0] == answers[1]
+
+
+def _rank(rank, meeting, inbox):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    metrics = TaskMetrics(["add", "sqrt"])
+    metrics.update(GROUPS[:1] if rank == 0 else GROUPS[1:])
+    inbox.put({name: value.item() for name, value in metrics.compute().items()})
+    dist.destroy_process_group()
