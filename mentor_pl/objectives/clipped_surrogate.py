@@ -51,5 +51,7 @@ class ClippedSurrogate(Objective):
         return LossOutput(
             loss=token_loss.sum() / inputs.num_loss_tokens,
             means=means,
-            maxima={"logprob_difference": log_ratio.detach().abs().max()} if log_ratio.numel() else {},
+            maxima={
+                "logprob_difference": log_ratio.detach().abs().max() if log_ratio.numel() else log_ratio.new_zeros(())
+            },
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from mentor_pl.chat.protocol import ChatProtocol
@@ -19,6 +19,11 @@ Prompt = tuple[Reference, ...]
 """All references of one prompt, at least one."""
 
 _TOOL_THREADS = 16
+_STOP_POLL_S = 1.0
+
+
+class RolloutStopped(Exception):
+    """A rollout was asked to stop before its end; what it had sampled is lost."""
 
 
 class RolloutRunner:
@@ -59,6 +64,7 @@ class RolloutRunner:
         sampling: SamplingParams,
         group_size: int,
         seed: int,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> list[TrajectoryGroup]:
         """Sample a group of trajectories for each prompt.
 
@@ -68,6 +74,7 @@ class RolloutRunner:
             sampling: How tokens are drawn.
             group_size: Trajectories per prompt (G).
             seed: With a prompt's reference id and a sample's index it decides every random number.
+            should_stop: Asked whenever a row moves on, and once a second while tools are waited for.
 
         Returns:
             One group of G trajectories per prompt, in order.
@@ -75,6 +82,7 @@ class RolloutRunner:
         Raises:
             ConfigError: A prompt leaves no room in the student's context.
             EngineError: The engine failed.
+            RolloutStopped: `should_stop` said so.
         """
         rows: list[Row] = []
         for references in prompts:
@@ -103,7 +111,7 @@ class RolloutRunner:
                 engine.session(sampling, self.protocol.stop_token_ids) as session,
                 ThreadPoolExecutor(_TOOL_THREADS, thread_name_prefix="tools") as pool,
             ):
-                done = _Loop(rows, session, pool, self.toolbox, self.limits.park_after_s).run()
+                done = _Loop(rows, session, pool, self.toolbox, self.limits.park_after_s, should_stop).run()
         finally:
             for row in rows:
                 row.close()
@@ -126,27 +134,32 @@ class _Loop:
         pool: ThreadPoolExecutor,
         toolbox: ToolBox,
         park_after_s: float,
+        should_stop: Callable[[], bool],
     ) -> None:
         self._rows = rows
         self._session = session
         self._pool = pool
         self._toolbox = toolbox
         self._park_after_s = park_after_s
+        self._should_stop = should_stop
         self._parked: dict[Future[tuple[ToolResult, ...]], Row] = {}
         self._done: dict[int, Trajectory] = {}
 
     def run(self) -> list[Trajectory]:
         self._session.submit([row.request() for row in self._rows])
         while len(self._done) < len(self._rows):
-            completions = self._session.poll(interrupt=self._any_tool_ready)
+            completions = self._session.poll(interrupt=self._interrupted)
+            if self._should_stop():
+                self._pool.shutdown(wait=False, cancel_futures=True)
+                raise RolloutStopped
             self._take_completions(completions)
             if not completions and self._parked:  # nothing to decode: wait for tools
-                wait(self._parked, return_when=FIRST_COMPLETED)
+                wait(self._parked, timeout=_STOP_POLL_S, return_when=FIRST_COMPLETED)
             self._resume([future for future in self._parked if future.done()])
         return [self._done[row.index] for row in self._rows]
 
-    def _any_tool_ready(self) -> bool:
-        return any(future.done() for future in self._parked)
+    def _interrupted(self) -> bool:
+        return self._should_stop() or any(future.done() for future in self._parked)
 
     def _take_completions(self, completions: Iterable[tuple[int, Completion]]) -> None:
         awaited: list[Future[tuple[ToolResult, ...]]] = []

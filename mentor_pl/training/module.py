@@ -11,17 +11,20 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mentor_pl.engines.base import RolloutEngine
 from mentor_pl.evaluation.metrics import TaskMetrics
 from mentor_pl.evaluation.statistics import group_statistics
-from mentor_pl.objectives import LossInputs, Objective
+from mentor_pl.objectives import LossInputs, LossOutput, Objective
+from mentor_pl.rollout.runner import RolloutStopped
 from mentor_pl.students.base import StudentLoader
 from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.policy import FrozenStart, Policy
-from mentor_pl.training.sharding import gathered
+from mentor_pl.training.sharding import gathered, shard
+from mentor_pl.training.step_totals import StepTotals
 from mentor_pl.trajectory import TrajectoryGroup
 
 if TYPE_CHECKING:
@@ -62,11 +65,14 @@ class MentorModule(LightningModule):
         self.objective = objective
         self.student: PreTrainedModel | None = None
         self.policy: Policy
+        self.stop_signal = 0
+        """The signal that asked this process to end; 0 while none did."""
         self._make_optimizer = optimizer
         self._make_lr_scheduler = lr_scheduler
         self._packing = packing
         self._logprob_chunk_tokens = logprob_chunk_tokens
         self._frozen_start: FrozenStart | None = None
+        self._step_totals = StepTotals()
         self._metrics: dict[str, TaskMetrics] = {}
         self._rng_states: list[dict[str, Tensor]] | None = None
 
@@ -91,6 +97,11 @@ class MentorModule(LightningModule):
         self.policy = Policy(self.student, packing=self._packing, chunk_tokens=self._logprob_chunk_tokens)
         if self.objective.needs_reference and self.trainer.state.fn == "fit":
             self._frozen_start = FrozenStart(self.student)
+        if self.device_mesh is not None:
+            mesh = self.device_mesh["data_parallel"]
+            shard(self.student, mesh)
+            if self._frozen_start is not None and self._frozen_start.copy is not None:
+                shard(self._frozen_start.copy, mesh)
 
     @contextmanager
     def rollout_engine(self) -> Iterator[RolloutEngine]:
@@ -102,8 +113,22 @@ class MentorModule(LightningModule):
             with torch.no_grad(), gathered(student), self.trainer.precision_plugin.forward_context():
                 self.engine.sync(student, self.trainer.global_step)
                 yield self.engine
+        except RolloutStopped:
+            pass  # the other ranks hear of it below
         finally:
             student.train(training)
+        self.stop_if_asked()
+
+    def stop_if_asked(self) -> None:
+        """End the run where any rank was asked to. All ranks call this together.
+
+        Raises:
+            SIGTERMException: On every rank, with the exit status that a shell gives to a death by that signal.
+        """
+        asked = torch.tensor(self.stop_signal, device=self.device)
+        self.stop_signal = int(self.trainer.strategy.reduce(asked, reduce_op="max"))
+        if self.stop_signal:
+            raise SIGTERMException(128 + self.stop_signal)
 
     def _loaded_student(self) -> PreTrainedModel:
         if self.student is None:
@@ -126,19 +151,30 @@ class MentorModule(LightningModule):
                 num_loss_tokens=batch.num_loss_tokens,
             )
         )
-        tokens = max(1, len(batch.target_ids))
-        self._log_train({name: value / tokens for name, value in output.means.items()} | output.maxima)
-        if batch.scored_groups:
-            self._log_train(group_statistics(batch.scored_groups) | batch.rollout_metrics)
+        self._log_step(batch, output, last=(batch_idx + 1) % self.trainer.accumulate_grad_batches == 0)
         # Lightning divides by the accumulation, DDP and FSDP by the ranks; the share is of the whole step already.
-        scale = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        loss = output.loss * scale
-        self._log_train({"loss": loss.detach() / self.trainer.accumulate_grad_batches})
-        return loss
+        return output.loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
-    def _log_train(self, values: dict[str, Any]) -> None:
+    def _log_step(self, batch: PolicyBatch, output: LossOutput, *, last: bool) -> None:
+        """Log an optimiser step once, the same whatever it was split into."""
+        rollout: dict[str, float] = {}
+        if batch.scored_groups:
+            rollout = group_statistics(batch.scored_groups) | batch.rollout_metrics
+        self._step_totals.add(
+            {f"mean {name}": value for name, value in output.means.items()}
+            | {f"rank {name}": value / self.trainer.world_size for name, value in rollout.items()}
+            | {"loss": output.loss.detach(), "tokens": len(batch.target_ids)},
+            output.maxima,
+        )
+        if not last:
+            return
+        sums, values = self._step_totals.reduce(self.trainer.strategy)
+        tokens = max(1.0, sums.pop("tokens"))
+        for name, value in sums.items():
+            kind, _, plain = name.rpartition(" ")
+            values[plain] = value / tokens if kind == "mean" else value
         for name, value in values.items():
-            self.log(f"train/{name}", value, prog_bar=name in PROGRESS_BAR, sync_dist=True, batch_size=1)
+            self.log(f"train/{name}", value, prog_bar=name in PROGRESS_BAR, batch_size=1)
 
     def configure_optimizers(self) -> Any:
         """Give the optimiser what is trainable."""
@@ -193,8 +229,8 @@ class MentorModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep only what is trained, and every rank's random state. Called on every rank."""
-        frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
+        trained = {name for name, p in self.named_parameters(remove_duplicate=False) if p.requires_grad}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
         mine = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             mine["cuda"] = torch.cuda.get_rng_state()

@@ -23,23 +23,26 @@ class FrozenStart:
     """The weights that training started from: the adapter switched off where there is one, else a frozen copy.
 
     The copy is kept out of the module tree, so that it is neither trained nor saved.
+
+    Attributes:
+        copy: The frozen copy; None where there is an adapter.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._copy: nn.Module | None = None
+        self.copy: nn.Module | None = None
         if not isinstance(model, PeftModel):
-            self._copy = copy.deepcopy(model).eval().requires_grad_(False)
+            self.copy = copy.deepcopy(model).eval().requires_grad_(False)
 
     @contextmanager
     def __call__(self) -> Iterator[nn.Module]:
         """Give the model with its starting weights."""
-        if self._copy is None:
+        if self.copy is None:
             with cast(PeftModel, self._model).disable_adapter():
                 yield self._model
         else:
-            self._copy.to(next(self._model.parameters()).device)
-            yield self._copy
+            self.copy.to(next(self._model.parameters()).device)
+            yield self.copy
 
 
 class Policy:

@@ -74,9 +74,9 @@ class TrainingStream(ABC):
     def __iter__(self) -> Iterator[PolicyBatch]:
         """Serve the rest of the present epoch."""
         for _ in range(self.rounds_done % self.rounds_per_epoch, self.rounds_per_epoch):
+            self.module.stop_if_asked()
             indices = self._prompts_of_round(self.rounds_done)
-            rank, world = self.trainer.global_rank, self.trainer.world_size
-            samples, groups, metrics = self.draw(indices[rank::world])
+            samples, groups, metrics = self.draw(indices[self.trainer.global_rank :: self.trainer.world_size])
             batches = list(self._steps(samples))
             batches[0] = replace(batches[0], scored_groups=groups, rollout_metrics=metrics)
             for number, batch in enumerate(batches):
@@ -105,15 +105,22 @@ class TrainingStream(ABC):
         return out
 
     def _steps(self, samples: list[list[Sample]]) -> Iterator[PolicyBatch]:
+        """Cut a round's prompts, in order, into steps; which prompts make a step does not depend on the number of ranks."""
         micro_batches = self.trainer.accumulate_grad_batches
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        step_of = [
+            (rank + i * world) * self.plan.steps_per_round // self.plan.prompts_per_round for i in range(len(samples))
+        ]
         make = packed_batch if self.module.policy.packing else padded_batch
         pad = self.module.pad_token_id
         for epoch in range(self.plan.epochs_per_round):
-            order = list(range(len(samples)))
-            if epoch or self.plan.steps_per_round > 1:
+            order = list(range(self.plan.steps_per_round))
+            if epoch:
                 random.Random(f"{self.plan.seed}/{self.rounds_done}/{epoch}").shuffle(order)
-            for step in range(self.plan.steps_per_round):
-                chosen = [s for i in order[step :: self.plan.steps_per_round] for s in samples[i]]
+            for step in order:
+                chosen = [
+                    s for its_step, group in zip(step_of, samples, strict=True) if its_step == step for s in group
+                ]
                 total = max(1.0, self._sum_over_ranks(sum(s.num_loss_tokens for s in chosen)))
                 if not self.module.objective.needs_all_tokens:
                     chosen = [s for s in chosen if bool(s.advantages.any())]
@@ -174,6 +181,7 @@ class RolloutStream(TrainingStream):
                 sampling=self.sampling,
                 group_size=self.group_size,
                 seed=random.Random(f"{self.plan.seed}/{self.rounds_done}").getrandbits(62),
+                should_stop=lambda: self.module.stop_signal != 0,
             )
         rolled_out = time.perf_counter()
         scored = tuple(self.reward.score_group(group) for group in groups)
@@ -292,5 +300,12 @@ class EvaluationStream:
         for batch in range(len(self)):
             prompts = mine[batch * self.batch_size : (batch + 1) * self.batch_size]
             with self.module.rollout_engine() as engine:
-                groups = self.runner.run(engine, prompts, sampling=self.sampling, group_size=1, seed=self.seed)
+                groups = self.runner.run(
+                    engine,
+                    prompts,
+                    sampling=self.sampling,
+                    group_size=1,
+                    seed=self.seed,
+                    should_stop=lambda: self.module.stop_signal != 0,
+                )
             yield EvaluationBatch(split=self.split, tool_names=self.runner.tool_names, groups=tuple(groups))
