@@ -6,9 +6,9 @@ stays as it is. A forward outside `packed_attention` is untouched.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -19,7 +19,7 @@ from transformers import AttentionInterface
 from mentor_pl.training.batching import Segment
 
 _NAME = "mentor_packed"
-_segments: ContextVar[Sequence[Segment]] = ContextVar("segments")
+_SEGMENTS = "_mentor_segments"
 
 
 def supports_packing(model: nn.Module) -> tuple[bool, str]:
@@ -44,16 +44,33 @@ def supports_packing(model: nn.Module) -> tuple[bool, str]:
 
 @contextmanager
 def packed_attention(model: nn.Module, segments: Sequence[Segment]) -> Iterator[None]:
-    """Make the model attend within `segments` only. The context must also cover the backward pass under gradient checkpointing."""
+    """Make the model attend within `segments` only; also where gradient checkpointing runs layers again in the backward pass."""
+    layers: list[Any] = [m for m in model.modules() if getattr(m, "gradient_checkpointing", False)]
+    plain = [layer._gradient_checkpointing_func for layer in layers]
+    for layer, checkpoint in zip(layers, plain, strict=True):
+        layer._gradient_checkpointing_func = functools.partial(
+            checkpoint, context_fn=lambda: (nullcontext(), _attending(model, segments))
+        )
+    try:
+        with _attending(model, segments):
+            yield
+    finally:
+        for layer, checkpoint in zip(layers, plain, strict=True):
+            layer._gradient_checkpointing_func = checkpoint
+
+
+@contextmanager
+def _attending(model: nn.Module, segments: Sequence[Segment]) -> Iterator[None]:
     config = cast(Any, model).config.get_text_config()
     before = config._attn_implementation
-    token = _segments.set(segments)
+    # Kept with the config, which every layer has at hand: on a GPU the backward pass runs in another thread.
+    setattr(config, _SEGMENTS, segments)
     config._attn_implementation = _NAME
     try:
         yield
     finally:
         config._attn_implementation = before
-        _segments.reset(token)
+        delattr(config, _SEGMENTS)
 
 
 def _attend(
@@ -71,7 +88,7 @@ def _attend(
     if repeats > 1:
         key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
     parts: list[Tensor] = []
-    for segment in _segments.get():
+    for segment in cast(Sequence[Segment], getattr(module.config, _SEGMENTS)):
         start, stop = segment.prefix
         prefix = slice(start, stop)
         parts.append(
