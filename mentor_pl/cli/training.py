@@ -17,6 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import CSVLogger
 
 from mentor_pl.callbacks.export import ExportStudent
+from mentor_pl.callbacks.graceful_stop import GracefulStop
 from mentor_pl.callbacks.non_finite_guard import NonFiniteGuard
 from mentor_pl.callbacks.recorder import TrajectoryRecorder
 from mentor_pl.callbacks.summary import RunSummary
@@ -85,7 +86,8 @@ class MentorCLI(LightningCLI):
         if config.get("logger") in (None, True):
             kwargs["logger"] = CSVLogger(root, name="", version="")
         kwargs["plugins"] = [*_listed(config.get("plugins")), AtomicCheckpointIO()]
-        callbacks = _listed(config.get("callbacks"))
+        # First, so that it is in place when others begin to evaluate.
+        callbacks = [GracefulStop(), *_listed(config.get("callbacks"))]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(RichProgressBar())
         kwargs["callbacks"] = callbacks
