@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
 def _scoring_head(
     model: nn.Module, positions: Tensor, targets: Tensor, temperature: float, chunk: int
 ) -> Iterator[None]:
-    """Let the model's output head give [N, 2] (log-probability, entropy) instead of logits.
+    """Let the model's output head give [N + 1, 2] (log-probability, entropy) instead of logits; the last row is a probe of ones.
 
     Inside the model's own forward, the head's weights are at hand under every wrapper (PEFT, DDP, FSDP).
     """
@@ -66,7 +67,8 @@ def _scoring_head(
     def score(hidden: Tensor) -> Tensor:
         states = hidden.flatten(0, -2)[positions]
         weight = cast(Tensor, head.weight)
-        return torch.stack(_ChunkedLogprobs.apply(states, weight, targets, temperature, chunk), dim=-1)  # type: ignore[arg-type]
+        scores = torch.stack(_ChunkedLogprobs.apply(states, weight, targets, temperature, chunk), dim=-1)  # type: ignore[arg-type]
+        return torch.cat([scores, scores.new_ones(1, 2)])
 
     head.forward = score
     try:
@@ -75,9 +77,9 @@ def _scoring_head(
         del head.forward
 
 
-def _final_softcap(model: nn.Module) -> float | None:
-    config = cast(Any, model).config.get_text_config()
-    return getattr(config, "final_logit_softcapping", None)
+_whole_logits: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+"""Models of which it is known whether logits are more than hidden states times weights: Gemma 2 caps them, Cohere and Granite scale
+them, Phi adds a bias. Theirs are taken whole, as they come."""
 
 
 def token_logprobs(
@@ -112,10 +114,15 @@ def token_logprobs(
         "attention_mask": attention_mask,
         "use_cache": False,
     }
-    if _final_softcap(model) is not None:  # the model bends its logits after the head: take them as they come
-        logits = model(**inputs).logits.flatten(0, 1)[target_positions].float() / temperature
-        table = logits.log_softmax(-1)
-        return table.gather(-1, target_ids[:, None])[:, 0], -(table.exp() * table).sum(-1).detach()
-    with _scoring_head(model, target_positions, target_ids, temperature, chunk_tokens):
-        scores = model(**inputs).logits
-    return scores[:, 0], scores[:, 1].detach()
+    if getattr(cast(Any, model).get_output_embeddings(), "bias", None) is not None:
+        _whole_logits[model] = True
+    if not _whole_logits.get(model):
+        with _scoring_head(model, target_positions, target_ids, temperature, chunk_tokens):
+            scores = model(**inputs).logits
+        if model not in _whole_logits:  # what the model does to the probe, it would do to logits
+            _whole_logits[model] = bool((scores[-1] != 1).any())
+        if not _whole_logits[model]:
+            return scores[:-1, 0], scores[:-1, 1].detach()
+    logits = model(**inputs).logits.flatten(0, 1)[target_positions].float() / temperature
+    table = logits.log_softmax(-1)
+    return table.gather(-1, target_ids[:, None])[:, 0], -(table.exp() * table).sum(-1).detach()

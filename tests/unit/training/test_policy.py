@@ -1,0 +1,142 @@
+"""Packed, padded and plain: one truth."""
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.testing import assert_close
+from transformers import AutoModelForCausalLM, CohereConfig, GraniteConfig, PhiConfig
+
+from mentor_pl.training.batching import packed_batch, padded_batch
+from mentor_pl.training.packed_attention import supports_packing
+from mentor_pl.training.policy import FrozenStart, Policy
+from tests.unit.engines.models import FAMILIES, tiny_model
+from tests.unit.training.samples import two_groups
+
+PACKABLE = ["llama", "llama3-rope", "qwen2", "qwen3", "gemma"]
+
+
+def plain_logprobs(model, samples, temperature=1.0):
+    """Each sample alone through the model, log-softmax over whole logits: [N] log-probabilities and entropies."""
+    logprobs, entropies = [], []
+    for sample in samples:
+        logits = model(input_ids=sample.token_ids[None]).logits[0, :-1].float() / temperature
+        table = logits.log_softmax(-1)[sample.loss_mask[1:]]
+        logprobs.append(table.gather(1, sample.token_ids[1:][sample.loss_mask[1:], None])[:, 0])
+        entropies.append(-(table.exp() * table).sum(-1))
+    return torch.cat(logprobs), torch.cat(entropies)
+
+
+def gradients(model, logprobs):
+    model.zero_grad()
+    (logprobs * torch.linspace(-1, 1, len(logprobs))).sum().backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def batch(kind, samples):
+    return {"packed": packed_batch, "padded": padded_batch}[kind](samples, pad_token_id=0, num_loss_tokens=1.0)
+
+
+@pytest.mark.parametrize(("family", "kind"), [*((f, "packed") for f in PACKABLE), *((f, "padded") for f in FAMILIES)])
+def test_logprobs_entropies_and_gradients_are_those_of_the_plain_model(family, kind):
+    model, samples = tiny_model(family), two_groups()
+    expected, expected_entropies = plain_logprobs(model, samples, temperature=0.7)
+    expected_gradients = gradients(model, expected)
+
+    given = batch(kind, samples)
+    given = type(given)(**{f: getattr(given, f) for f in given.__slots__} | {"temperature": 0.7})
+    logprobs, entropies = Policy(model, packing=kind == "packed", chunk_tokens=3).score(given)
+
+    assert_close(logprobs, expected, rtol=0, atol=1e-5)
+    assert_close(entropies, expected_entropies.detach(), rtol=0, atol=1e-5)
+    assert not entropies.requires_grad
+    found = gradients(model, logprobs)
+    assert found.keys() == expected_gradients.keys()
+    for name, gradient in found.items():
+        scale = expected_gradients[name].abs().max().clamp(min=1.0)
+        assert_close(gradient / scale, expected_gradients[name] / scale, rtol=0, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("kind", ["packed", "padded"])
+def test_gradient_checkpointing_changes_no_gradient(kind):
+    """Layers run again in the backward pass, when the packed row must still be attended to as a packed row."""
+    model = tiny_model("llama")
+    given = batch(kind, two_groups())
+    plain = gradients(model, Policy(model, packing=None).score(given)[0])
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    assert_close(gradients(model, Policy(model, packing=None).score(given)[0]), plain, rtol=1e-5, atol=1e-6)
+
+
+SMALL = dict(
+    vocab_size=97,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    max_position_embeddings=64,
+    bos_token_id=None,
+    eos_token_id=None,
+    pad_token_id=None,
+)
+
+
+@pytest.mark.parametrize(
+    "config", [CohereConfig(**SMALL), GraniteConfig(**SMALL, logits_scaling=4.0), PhiConfig(**SMALL)]
+)
+def test_models_that_do_more_to_logits_than_multiply(config):
+    """Cohere and Granite scale them, Phi adds a bias."""
+    torch.manual_seed(0)
+    model, samples = AutoModelForCausalLM.from_config(config), two_groups()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    policy = Policy(model, packing=None)
+    assert len(policy.score(packed_batch([], pad_token_id=0, num_loss_tokens=1.0))[0]) == 0
+    for _ in range(2):
+        assert_close(policy.score(batch("packed", samples))[0], plain_logprobs(model, samples)[0], rtol=0, atol=1e-5)
+
+
+def test_which_models_can_be_packed():
+    able = {family: supports_packing(tiny_model(family)) for family in FAMILIES}
+    assert {family for family, (yes, _) in able.items() if yes} == set(PACKABLE)
+    assert able["gemma2"][1] == "its layers are full_attention, sliding_attention"
+    model = tiny_model("gemma2")
+    assert not Policy(model, packing=True).packing  # warns, and pads
+
+
+def test_a_forward_outside_packing_is_untouched():
+    model, ids = tiny_model("llama"), torch.tensor([[1, 2, 3, 4]])
+    before = model(input_ids=ids).logits
+    Policy(model, packing=None).score(batch("packed", two_groups()))
+    assert torch.equal(model(input_ids=ids).logits, before)
+
+
+@pytest.mark.parametrize("kind", ["packed", "padded"])
+def test_an_empty_micro_batch_has_no_gradient(kind):
+    model = tiny_model("llama")
+    logprobs, entropies = Policy(model, packing=None).score(batch(kind, []))
+    assert (logprobs.shape, entropies.shape) == ((0,), (0,))
+    logprobs.sum().backward()
+    assert all(not p.grad.any() for p in model.parameters() if p.grad is not None)
+
+
+def test_the_frozen_start_stays_when_the_student_moves():
+    model, given = tiny_model("llama"), batch("packed", two_groups())
+    policy, start = Policy(model, packing=None), FrozenStart(model)
+    before = policy.score(given)[0].detach()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    assert torch.equal(policy.score_frozen(given, start), before)
+    assert (policy.score(given)[0] - before).abs().max() > 0.1
+    assert model.training and all(p.requires_grad for p in model.parameters())
+
+
+def test_the_frozen_start_of_an_adapter_is_the_adapter_switched_off():
+    given, base = batch("packed", two_groups()), tiny_model("llama")
+    before = Policy(base, packing=None).score(given)[0].detach()
+    model = get_peft_model(base, LoraConfig(target_modules=["q_proj", "v_proj"], r=2, init_lora_weights=False)).train()
+    policy, start = Policy(model, packing=None), FrozenStart(model)
+    assert policy.packing and start.copy is None
+    assert_close(policy.score_frozen(given, start), before)
+    logprobs = policy.score(given)[0]
+    assert (logprobs - before).abs().max() > 0.01
+    assert set(gradients(model, logprobs)) == {name for name, _ in model.named_parameters() if "lora" in name}
