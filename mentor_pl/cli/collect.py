@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mentor_pl.cli.plugins import PluginErrors
-from mentor_pl.errors import DataFileError, MentorError
+from mentor_pl.errors import ConfigError, DataFileError, MentorError
 from mentor_pl.files.jsonl import write_rows
 from mentor_pl.files.references import write_references
 from mentor_pl.plugins import load_plugins
@@ -23,7 +24,7 @@ from mentor_pl.references.collect import Collector, Harvest, Sampling
 from mentor_pl.references.journal import Journal
 from mentor_pl.references.openai_teacher import OpenAITeacher
 from mentor_pl.references.prompts import read_prompts
-from mentor_pl.references.teacher import Teacher
+from mentor_pl.references.teacher import ChatTeacher, Teacher
 from mentor_pl.rewards.base import RewardComponent
 from mentor_pl.rewards.correct import Correct
 from mentor_pl.tools.base import ToolBackend
@@ -71,13 +72,15 @@ def collect(
             requests=book.num_replies, prompt_tokens=book.prompt_tokens, completion_tokens=book.completion_tokens
         )
         account = Account(budget or Budget(), Spending(**asdict(before)))
-        collector = Collector(
-            Endpoint(teacher, book, account),
-            toolbox,
-            judges or [Correct()],
-            sampling or Sampling(),
-            limits or AttemptLimits(),
-        )
+        parts = toolbox, judges or [Correct()], sampling or Sampling(), limits or AttemptLimits()
+        if isinstance(teacher, ChatTeacher):
+            collector = Collector(Endpoint(teacher, book, account), *parts)
+        else:
+            from mentor_pl.references.local_teacher import LocalCollector, LocalTeacher
+
+            if not isinstance(teacher, LocalTeacher):
+                raise ConfigError(f"teacher is a {type(teacher).__name__}; it must be a ChatTeacher or a LocalTeacher")
+            collector = LocalCollector(teacher, book, *parts)
         progress = stack.enter_context(_progress(console))
         task = progress.add_task("collecting", total=total, kept=0)
 
@@ -144,10 +147,24 @@ class _Parser(PluginErrors, ArgumentParser):
     doors = ("mentor_pl.rewards", "mentor_pl.tools")
 
 
+def _names_local_teacher(argv: list[str]) -> bool:
+    texts = [
+        path.read_text(errors="replace")
+        for word in argv
+        if (path := Path(word)).suffix in (".yaml", ".yml") and path.exists()
+    ]
+    return any("LocalTeacher" in text for text in [*argv, *texts])
+
+
 def main(argv: list[str]) -> None:
     """Run `mentor-pl collect`."""
     for door in _Parser.doors:
         load_plugins(door)
+    # Only a teacher of one's own needs torch, which takes seconds to import.
+    if _names_local_teacher(argv):
+        importlib.import_module("mentor_pl.references.local_teacher")
+        for door in ("mentor_pl.students", "mentor_pl.engines"):
+            load_plugins(door)
     try:
         auto_cli(collect, args=argv, as_positional=False, parser_class=_Parser, prog="mentor-pl collect")
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from mentor_pl.messages import Message, ToolCall, ToolResult, ToolSpec, ToolStat
 from mentor_pl.reference import Reference
 from mentor_pl.references.budget import Account
 from mentor_pl.references.journal import Journal, journal_key
-from mentor_pl.references.teacher import Reply, Teacher
+from mentor_pl.references.teacher import ChatTeacher, Reply
 from mentor_pl.tools.base import ToolSession
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import Completion, StopReason, Trajectory, Turn
@@ -45,7 +45,7 @@ class Stopped(Exception):
 class Endpoint:
     """A teacher whose every reply is paid for once: looked up in the journal, else asked for within the budget and journalled."""
 
-    def __init__(self, teacher: Teacher, journal: Journal, account: Account) -> None:
+    def __init__(self, teacher: ChatTeacher, journal: Journal, account: Account) -> None:
         self.teacher = teacher
         self.journal = journal
         self.account = account
@@ -59,7 +59,7 @@ class Endpoint:
         Raises:
             Stopped: The collection is being stopped.
             BudgetSpentError: It would have to be paid for, and cannot.
-            TeacherError: See `Teacher.reply`.
+            TeacherError: See `ChatTeacher.reply`.
         """
         sent = [message.to_openai() for message in messages], [tool.to_openai() for tool in tools]
         key = journal_key(dict(self.teacher.identity), prompt_id, sample, *sent)
@@ -112,7 +112,7 @@ class Attempt:
         Raises:
             Stopped: The collection is being stopped.
             BudgetSpentError: The next reply cannot be paid for.
-            TeacherError: See `Teacher.reply`.
+            TeacherError: See `ChatTeacher.reply`.
         """
         with ExitStack() as stack:
             stop_reason: StopReason | None = None

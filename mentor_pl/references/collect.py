@@ -46,6 +46,18 @@ class Sampling:
             if getattr(self, name) < 1:
                 raise ConfigError(f"sampling.{name} is {getattr(self, name)}; it must be at least 1")
 
+    def check_temperature(self, temperature: float | None) -> None:
+        """Refuse to sample several times what is always the same.
+
+        Raises:
+            ConfigError: Several samples at temperature 0.
+        """
+        if self.samples > 1 and temperature == 0:
+            raise ConfigError(
+                f"sampling.samples is {self.samples} but the teacher's temperature is 0: every sample would be the same; "
+                "raise the temperature or take 1 sample"
+            )
+
 
 @dataclass(slots=True, kw_only=True)
 class Harvest:
@@ -176,11 +188,7 @@ class Collector:
         sampling: Sampling,
         limits: AttemptLimits,
     ) -> None:
-        if sampling.samples > 1 and endpoint.teacher.identity.get("temperature") == 0:
-            raise ConfigError(
-                f"sampling.samples is {sampling.samples} but the teacher's temperature is 0: every sample would be the same; "
-                "raise the temperature or take 1 sample"
-            )
+        sampling.check_temperature(endpoint.teacher.identity.get("temperature"))
         self.harvest = Harvest()
         self._endpoint, self._toolbox, self._judges = endpoint, toolbox, judges
         self._sampling, self._limits = sampling, limits

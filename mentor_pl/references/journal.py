@@ -17,7 +17,7 @@ from typing import Any, Literal
 from mentor_pl.errors import ConfigError
 from mentor_pl.files.jsonl import AppendWriter, Row, parse_line, read_lines
 
-Kind = Literal["reply", "results"]
+Kind = Literal["reply", "results", "attempt"]
 
 
 def journal_key(*parts: Any) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mentor_pl.errors import ConfigError, DataFileError
 from mentor_pl.files.conversation import message_from_row
 from mentor_pl.messages import Message, ToolSpec
-from mentor_pl.references.teacher import ConversationRefusedError, Reply, Teacher, TeacherError, UnavailableError
+from mentor_pl.references.teacher import ChatTeacher, ConversationRefusedError, Reply, TeacherError, UnavailableError
 
 if TYPE_CHECKING:
     from openai import APIStatusError
@@ -29,7 +29,7 @@ class _Malformed(Exception):
     """The endpoint answered, but not with a chat completion."""
 
 
-class OpenAITeacher(Teacher):
+class OpenAITeacher(ChatTeacher):
     """Asks an endpoint that speaks OpenAI's chat completions: a provider's, or vLLM's, llama.cpp's, `transformers serve`'s.
 
     The key is read from the environment and appears in no file, log or error. Faults (429, 5xx, time-outs, cut connections, replies that

@@ -1,4 +1,4 @@
-"""What is asked of a teacher: the next message of a conversation."""
+"""What is asked of a teacher."""
 
 from __future__ import annotations
 
@@ -42,14 +42,12 @@ class Reply:
 
 
 class Teacher(ABC):
-    """Continues conversations; called from many threads at once.
+    """Who solves prompts.
 
     Attributes:
-        max_completion_tokens: Most tokens that one reply may have.
         faults: What went wrong and was retried, with counts.
     """
 
-    max_completion_tokens: int
     faults: Counter[str]
 
     @property
@@ -61,6 +59,16 @@ class Teacher(ABC):
     @abstractmethod
     def name(self) -> str:
         """Who it is, for `Reference.teacher`."""
+
+
+class ChatTeacher(Teacher):
+    """Continues conversations, a message at a time; called from many threads at once.
+
+    Attributes:
+        max_completion_tokens: Most tokens that one reply may have.
+    """
+
+    max_completion_tokens: int
 
     @abstractmethod
     def reply(self, messages: Sequence[Message], tools: Sequence[ToolSpec], *, sample_index: int, key: str) -> Reply:

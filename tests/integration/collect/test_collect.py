@@ -84,15 +84,21 @@ def paid(log):
     return Counter(row["digest"] for row in log_rows(log) if row["done"] == "paid")
 
 
-@pytest.mark.parametrize("bills_keys_once", [False, True])
-def test_faults_and_kills_change_nothing_and_nothing_is_paid_for_twice(tmp_path, bills_keys_once):
-    prompts = write_prompts(tmp_path / "prompts.jsonl", 40)
-    with endpoint(tmp_path / "calm.log") as url:
-        output, code = collect(tmp_path / "calm", url, prompts)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Prompts, and the bytes of the references that an endpoint without faults gives."""
+    folder = tmp_path_factory.mktemp("calm")
+    prompts = write_prompts(folder / "prompts.jsonl", 40)
+    with endpoint(folder / "log") as url:
+        output, code = collect(folder / "run", url, prompts)
     assert code == 0, output
-    calm = (tmp_path / "calm" / "refs.jsonl").read_bytes()
-    assert len(read_references(tmp_path / "calm" / "refs.jsonl")) == 40
+    assert len(read_references(folder / "run" / "refs.jsonl")) == 40
+    return prompts, (folder / "run" / "refs.jsonl").read_bytes()
 
+
+@pytest.mark.parametrize("bills_keys_once", [False, True])
+def test_faults_and_kills_change_nothing_and_nothing_is_paid_for_twice(tmp_path, undisturbed, bills_keys_once):
+    prompts, calm = undisturbed
     log, victim = tmp_path / "storm.log", tmp_path / "victim"
     storm = ["--fault-rate", "0.3", "--kill-at", "15,60,110", "--victim-file", str(victim)]
     codes = []
