@@ -79,7 +79,7 @@ def _scoring_head(
 
 _whole_logits: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 """Models of which it is known whether logits are more than hidden states times weights: Gemma 2 caps them, Cohere and Granite scale
-them, Phi adds a bias. Theirs are taken whole, as they come."""
+them, Phi adds a bias, an adapter may sit on the head. Theirs are taken whole, as they come."""
 
 
 def token_logprobs(
@@ -114,7 +114,8 @@ def token_logprobs(
         "attention_mask": attention_mask,
         "use_cache": False,
     }
-    if getattr(cast(Any, model).get_output_embeddings(), "bias", None) is not None:
+    head = cast(Any, model).get_output_embeddings()
+    if type(head) is not nn.Linear or head.bias is not None:  # an adapter or a quantised head computes in its own way
         _whole_logits[model] = True
     if not _whole_logits.get(model):
         with _scoring_head(model, target_positions, target_ids, temperature, chunk_tokens):

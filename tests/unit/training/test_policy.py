@@ -94,6 +94,15 @@ def test_models_that_do_more_to_logits_than_multiply(config):
         assert_close(policy.score(batch("packed", samples))[0], plain_logprobs(model, samples)[0], rtol=0, atol=1e-5)
 
 
+def test_an_adapter_on_the_output_head_counts():
+    options = LoraConfig(target_modules=["q_proj", "lm_head"], r=2, init_lora_weights=False)
+    model, samples = get_peft_model(tiny_model("llama"), options), two_groups()
+    expected = plain_logprobs(model, samples)[0]
+    logprobs = Policy(model, packing=None).score(batch("packed", samples))[0]
+    assert_close(logprobs, expected, rtol=0, atol=1e-5)
+    assert any("lm_head" in name for name in gradients(model, logprobs))
+
+
 def test_which_models_can_be_packed():
     able = {family: supports_packing(tiny_model(family)) for family in FAMILIES}
     assert {family for family, (yes, _) in able.items() if yes} == set(PACKABLE)
