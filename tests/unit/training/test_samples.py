@@ -1,0 +1,105 @@
+import pytest
+
+from mentor_pl.chat.protocol import ChatProtocol
+from mentor_pl.errors import ConfigError
+from mentor_pl.messages import Message, ToolCall, ToolSpec
+from mentor_pl.reference import Reference
+from mentor_pl.students.chat_template import read_chat_template
+from mentor_pl.training.samples import sample_from_reference, sample_from_trajectory
+from mentor_pl.trajectory import Completion, StopReason, Trajectory, Turn
+from tests.unit.chat.byte_tokenizers import CHATML, byte_tokenizer
+
+IM_END, IM_START = 257, 258
+TOOLS = [ToolSpec(name="add")]
+
+
+@pytest.fixture(scope="module")
+def hermes():
+    return ChatProtocol(byte_tokenizer(read_chat_template("hermes"), CHATML))
+
+
+def turn(given, sampled, logprobs):
+    completion = Completion(token_ids=sampled, logprobs=logprobs)
+    return Turn(prompt_ids=given, completion=completion, message=Message(role="assistant"))
+
+
+def test_a_trajectory_is_trained_on_where_the_student_sampled():
+    trajectory = Trajectory(
+        reference_id="p",
+        turns=(turn((7, 8), (20, 2), (-0.1, -0.2)), turn((9,), (2,), (-0.3,))),
+        stop_reason=StopReason.ANSWERED,
+    )
+    sample = sample_from_trajectory(trajectory, 1.5)
+    assert sample.token_ids.tolist() == [7, 8, 20, 2, 9, 2]
+    assert sample.loss_mask.int().tolist() == [0, 0, 1, 1, 0, 1]
+    assert sample.sampling_logprobs.tolist() == pytest.approx([0, 0, -0.1, -0.2, 0, -0.3])
+    assert sample.advantages.tolist() == [0, 0, 1.5, 1.5, 0, 1.5]
+    assert (sample.prompt_length, sample.num_loss_tokens) == (2, 3)
+
+
+def solution(*messages, call_ids=("call_0", "call_1")):
+    calls = tuple(ToolCall(call_id=i, name="add", arguments={"a": n}) for n, i in enumerate(call_ids))
+    return Reference(
+        reference_id="p",
+        prompt=(Message(role="user", content="?"),),
+        answer="5",
+        tools=tuple(TOOLS),
+        messages=(Message(role="assistant", tool_calls=calls), *messages),
+    )
+
+
+def tool(content, call_id=None):
+    return Message(role="tool", content=content, tool_call_id=call_id)
+
+
+ANSWER = Message(role="assistant", content="\\boxed{5}")
+
+
+def test_a_solution_is_laid_out_as_if_the_student_had_sampled_it(hermes):
+    reference = solution(tool("x", "call_0"), tool("y", "call_1"), ANSWER)
+    sample = sample_from_reference(reference, hermes, TOOLS)
+    prompt = hermes.prompt_ids(reference.prompt, TOOLS)
+    made = (
+        *b'<tool_call>\n{"name": "add", "arguments": {"a": 0}}\n</tool_call>\n',
+        *b'<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>',
+        IM_END,
+    )
+    results = (
+        *(*b"\n", IM_START),
+        *b"user\n<tool_response>\nx\n</tool_response>\n<tool_response>\ny\n</tool_response>",
+        *(IM_END, *b"\n", IM_START, *b"assistant\n"),
+    )
+    answer = (*b"\\boxed{5}", IM_END)
+    assert sample.token_ids.tolist() == [*prompt, *made, *results, *answer]
+    assert sample.loss_mask.tolist() == (
+        [False] * len(prompt) + [True] * len(made) + [False] * len(results) + [True] * len(answer)
+    )
+    assert sample.advantages[sample.loss_mask].unique().tolist() == [1.0]
+    assert sample.prompt_length == len(prompt)
+
+
+@pytest.mark.parametrize(
+    "results", [(tool("y", "call_1"), tool("x", "call_0")), (tool("x"), tool("y")), (tool("x", "call_0"), tool("y"))]
+)
+def test_results_are_put_in_the_order_of_their_calls(hermes, results):
+    expected = sample_from_reference(solution(tool("x", "call_0"), tool("y", "call_1"), ANSWER), hermes, TOOLS)
+    found = sample_from_reference(solution(*results, ANSWER), hermes, TOOLS)
+    assert found.token_ids.tolist() == expected.token_ids.tolist()
+
+
+def test_a_solution_may_end_with_a_call(hermes):
+    sample = sample_from_reference(solution(), hermes, TOOLS)
+    assert sample.token_ids[-1] == IM_END and sample.loss_mask[-1]
+
+
+def test_a_reference_without_messages_cannot_be_imitated(hermes):
+    reference = Reference(reference_id="p", prompt=(Message(role="user", content="?"),), answer="5", tools=())
+    with pytest.raises(
+        ConfigError, match="reference 'p' has no assistant messages to imitate; .* not only `tool_calls`"
+    ):
+        sample_from_reference(reference, hermes, [])
+
+
+def test_a_call_that_nothing_answers_is_named(hermes):
+    with pytest.raises(ConfigError, match=r"reference 'p': the call 'call_1' has no tool message.*\['call_0'\]"):
+        sample_from_reference(solution(tool("x", "call_0"), ANSWER), hermes, TOOLS)
