@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from mentor_pl.callbacks.model_card import model_card
 from mentor_pl.students.export import export_student
 from mentor_pl.training.module import MentorModule
 from mentor_pl.training.sharding import gathered
@@ -32,7 +33,10 @@ class ExportStudent(Callback):
             return
         with gathered(pl_module.student):
             if trainer.is_global_zero:
-                folder = Path(trainer.default_root_dir) / "student"
-                export_student(pl_module.student, pl_module.tokenizer, folder, merge=self.merge)
-                log.info("the trained student is in %s", folder)
+                run_dir = Path(trainer.default_root_dir)
+                card = None
+                if (run_dir / "config.yaml").is_file():  # a Trainer of one's own writes none
+                    card = model_card(run_dir, steps=trainer.global_step, adapter_only=not self.merge)
+                export_student(pl_module.student, pl_module.tokenizer, run_dir / "student", merge=self.merge, card=card)
+                log.info("the trained student is in %s", run_dir / "student")
         trainer.strategy.barrier()

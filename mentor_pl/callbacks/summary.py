@@ -53,7 +53,8 @@ class RunSummary(Callback):
             return
         summary = {"before": self.before, "after": after, "teacher": _teacher(trainer)}
         folder = Path(trainer.default_root_dir)
-        (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        written = {**summary, "steps": trainer.global_step}
+        (folder / "summary.json").write_text(json.dumps(written, indent=2) + "\n")
         console = Console()
         console.print(summary_table(summary))
         console.print(f"The run is in [bold]{os.path.relpath(folder)}[/]", soft_wrap=True)

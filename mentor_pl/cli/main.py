@@ -17,6 +17,7 @@ TRAINING = {
 }
 OTHERS = {
     "score": ("mentor_pl.cli.score", "score saved trajectories without training"),
+    "export": ("mentor_pl.cli.export", "write the student of a checkpoint as a Hugging Face folder"),
     "plugins": ("mentor_pl.cli.plugins", "list the plugins that were found, and what failed to load"),
     "compare": ("mentor_pl.cli.compare", "train by several methods and seeds, and compare them"),
     "references": ("mentor_pl.cli.references", "check, convert and make reference files"),

@@ -1,0 +1,135 @@
+"""The model card of an exported student, made from the facts of its run and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_METRICS = {"accuracy": "accuracy", "tool_match": "tool-set match", "tool_similarity": "similarity to teacher"}
+_DISTRIBUTIONS = ("mentor-pl", "torch", "lightning", "transformers", "peft")
+_FULL, _ADAPTER = (
+    """from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("this folder")
+tokenizer = AutoTokenizer.from_pretrained("this folder")
+""",
+    """from peft import AutoPeftModelForCausalLM
+from transformers import AutoTokenizer
+
+model = AutoPeftModelForCausalLM.from_pretrained("this folder")
+tokenizer = AutoTokenizer.from_pretrained("this folder")
+""",
+)
+
+
+def model_card(run_dir: Path, *, steps: int, adapter_only: bool = False) -> str:
+    """Return the text of a card (README.md) for the student of a run.
+
+    Args:
+        run_dir: Holds the run's `config.yaml`, and its `summary.json` where it was evaluated.
+        steps: Optimiser steps behind the weights.
+        adapter_only: The folder holds an adapter without its base.
+    """
+    config: dict[str, Any] = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
+    summary_file = run_dir / "summary.json"
+    summary = json.loads(summary_file.read_text(encoding="utf-8")) if summary_file.exists() else {}
+    return "\n".join(
+        [
+            *_front_matter(config, adapter_only),
+            f"# {run_dir.resolve().name}",
+            "",
+            "A student of `mentor-pl` (the method: [MENTOR, arXiv:2510.18383](https://arxiv.org/abs/2510.18383)).",
+            "",
+            "| | |",
+            "|---|---|",
+            *(f"| {name} | {value} |" for name, value in _facts(config, steps)),
+            "",
+            *_results(summary, steps),
+            "## Load it",
+            "",
+            "```python",
+            _ADAPTER if adapter_only else _FULL,
+            "```",
+            "",
+        ]
+    )
+
+
+def _front_matter(config: Mapping[str, Any], adapter_only: bool) -> list[str]:
+    base = _arguments(config["model"]["student"]).get("path", "")
+    lines = [f"library_name: {'peft' if adapter_only else 'transformers'}", "pipeline_tag: text-generation"]
+    if base.count("/") == 1 and not Path(base).exists():  # a hub id; a place on this machine means nothing elsewhere
+        lines.append(f"base_model: {base}")
+    return ["---", *lines, "tags: [mentor-pl, tool-use]", "---", ""]
+
+
+def _facts(config: Mapping[str, Any], steps: int) -> Iterator[tuple[str, str]]:
+    model, data, trainer = config["model"], config["data"], config["trainer"]
+    yield "base", f"`{_arguments(model['student']).get('path', '?')}`"
+    yield "trained", _described(model["student"], without=("path",))
+    yield "objective", _described(model["objective"])
+    if data["train_on"] == "rollouts":
+        yield "reward", ", ".join(f"{term['name']} {term['weight']:g}" for term in data["reward"]["terms"])
+        yield "rollouts", f"{data['prompts_per_round']} prompts x {data['group_size']}, {_pairs(data['sampling'])}"
+    else:
+        yield "imitated", f"{data['prompts_per_round']} references a round"
+    yield "optimiser", _described(model["optimizer"])
+    yield "weight updates", str(steps)
+    yield "precision", str(trainer.get("precision") or "32-true")
+    yield "references", f"`{data['references']}`"
+    yield (
+        "evaluation",
+        ", ".join(f"{split}: `{file}`" for split, file in (data.get("evaluation") or {}).items()) or "none",
+    )
+    # Without their arguments: these may hold addresses and keys.
+    yield "tools", ", ".join(tool["class_path"].rpartition(".")[2] for tool in data["tools"])
+    yield "seed", str(config.get("seed_everything"))
+    yield "versions", ", ".join(f"{name} {version(name)}" for name in _DISTRIBUTIONS)
+
+
+def _results(summary: Mapping[str, Any], steps: int) -> Iterator[str]:
+    """Say what the run measured; `after` belongs to the weights that it ended with, and to no others."""
+    if not summary:
+        return
+    yield "## Measured by the run"
+    yield ""
+    if summary.get("steps") == steps:
+        yield "Before → after training (teacher)."
+        columns = ("before", "after", "teacher")
+    else:
+        yield f"Before training (teacher). These weights, after {steps} updates, were not evaluated."
+        columns = ("before", "teacher")
+    yield ""
+    yield "| split | " + " | ".join(_METRICS.values()) + " |"
+    yield "|---" * (len(_METRICS) + 1) + "|"
+    for split in summary["after"]:
+        cells: list[str] = []
+        for metric in _METRICS:
+            shown = [_shown(summary.get(who, {}).get(split, {}).get(metric)) for who in columns]
+            cells.append(f"{' → '.join(shown[:-1])} ({shown[-1]})")
+        yield f"| {split} | " + " | ".join(cells) + " |"
+    yield ""
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _arguments(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    return spec.get("init_args") or {}
+
+
+def _described(spec: Mapping[str, Any], without: tuple[str, ...] = ()) -> str:
+    """Write `{class_path, init_args}` as a call, leaving out what is null or switched off."""
+    given = {name: value for name, value in _arguments(spec).items() if name not in without}
+    shown = {name: value for name, value in given.items() if value is not None and value is not False}
+    return f"{spec['class_path'].rpartition('.')[2]}({_pairs(shown)})"
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
