@@ -40,6 +40,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, target)
+        except RuntimeError as failure:
+            if isinstance(disk := failure.__context__, OSError):  # torch's writer stumbles over what it left half done
+                raise OSError(disk.errno, f"the checkpoint cannot be saved: {disk.strerror}", str(target)) from failure
+            raise
         finally:
             partial.unlink(missing_ok=True)
 
