@@ -99,7 +99,8 @@ class Stage:
 @contextlib.contextmanager
 def stage() -> Iterator[Stage]:
     """Set a stage in a temporary folder."""
-    with tempfile.TemporaryDirectory() as folder:
+    # Not in /tmp, over which the sandbox mounts an empty disk: what lies there would be hidden, and nothing else be tried.
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="mentor-") as folder:
         built = Stage(Path(folder))
         try:
             yield built

@@ -24,6 +24,9 @@ class ToolBackend(ABC):
     """True where calls wait on something remote: rollouts then decode other trajectories meanwhile. False promises an answer within
     milliseconds as a rule, and keeps the order of events, and so a seeded run, exactly reproducible."""
 
+    stateful: bool = False
+    """True where an answer may depend on earlier calls of the same session. `Recorded` asks."""
+
     @property
     @abstractmethod
     def specs(self) -> tuple[ToolSpec, ...]:

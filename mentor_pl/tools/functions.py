@@ -49,7 +49,7 @@ class PythonFunctions(ToolBackend):
         self._module, self._functions = module, functions
         self._timeout_s, self._max_output_chars = timeout_s, max_output_chars
         first = self._start()
-        self._specs, self._stateful = first.specs, first.stateful
+        self._specs, self.stateful = first.specs, first.stateful
         self._names = tuple(spec.name for spec in self._specs)
         # Last in, first out: a lone thread always meets the same, warm worker. None stands for one not started yet.
         self._idle: queue.LifoQueue[FunctionWorker | None] = queue.LifoQueue()
@@ -69,7 +69,7 @@ class PythonFunctions(ToolBackend):
 
     def session(self) -> AbstractContextManager[ToolSession]:
         """Open a session: for a class a process with its own instance, for plain functions nothing at all."""
-        return self._own_process() if self._stateful else nullcontext(self._run)
+        return self._own_process() if self.stateful else nullcontext(self._run)
 
     def _run(self, call: ToolCall) -> ToolResult:
         if refusal := refused(call, self._names):
@@ -125,7 +125,7 @@ class PythonFunctions(ToolBackend):
 
     def close(self) -> None:
         """Kill all workers."""
-        if self._stateful:
+        if self.stateful:
             self._forking.kill()
             return
         for _ in range(self._workers):

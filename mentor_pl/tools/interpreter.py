@@ -82,7 +82,7 @@ class PythonInterpreter(ToolBackend):
             preload=tuple(preload or ()),
             max_output_bytes=MAX_OUTPUT_BYTES,
         )
-        self._timeout_s, self._max_output_chars, self._keep_variables = timeout_s, max_output_chars, keep_variables
+        self._timeout_s, self._max_output_chars, self.stateful = timeout_s, max_output_chars, keep_variables
         self._sandboxes = [Sandbox(settings) for _ in range(workers)]
         self._sandboxes[0].start()
         self._idle: queue.LifoQueue[Sandbox] = queue.LifoQueue()
@@ -104,7 +104,7 @@ class PythonInterpreter(ToolBackend):
     @contextmanager
     def session(self) -> Generator[ToolSession]:
         """Open a session; its process is forked with the first call."""
-        if not self._keep_variables:
+        if not self.stateful:
             yield self._run_apart
             return
         with next(self._next_for_session).session() as run:

@@ -45,6 +45,7 @@ class MCP(ToolBackend):
     """
 
     slow = True
+    stateful = True  # nobody but the server knows
 
     def __init__(
         self,
