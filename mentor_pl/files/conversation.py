@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from mentor_pl.files.fields import MISSING, list_field, refusal
+from mentor_pl.errors import DataFileError
+from mentor_pl.files.fields import MISSING, list_field, refusal, refuse_lone_surrogates
 from mentor_pl.messages import ROLES, Message, ToolCall, ToolSpec
 
 _CALL_FORM = '{"id", "type": "function", "function": {"name", "arguments"}} or {"name", "arguments"}'
@@ -50,7 +52,7 @@ def tool_to_row(tool: ToolSpec) -> Any:
 
 
 def tools_from_rows(value: Any, where: str, field: str = "tools") -> tuple[ToolSpec, ...]:
-    """Read the tools offered.
+    """Read the tools offered. Equal lists give one and the same tuple: most rows of a file offer the same tools.
 
     Raises:
         DataFileError: One is malformed, or two have one name.
@@ -58,6 +60,19 @@ def tools_from_rows(value: Any, where: str, field: str = "tools") -> tuple[ToolS
     rows = list_field(
         value, field, where, expected="a list of tools", remedy="name the tools offered; [] where none are"
     )
+    try:
+        return _shared_tools(json.dumps(rows))
+    except DataFileError:
+        return _read_tools(rows, where, field)  # raises again, and names the place
+
+
+@functools.lru_cache(maxsize=1024)
+def _shared_tools(text: str) -> tuple[ToolSpec, ...]:
+    return _read_tools(json.loads(text), "", "tools")
+
+
+def _read_tools(rows: list[Any], where: str, field: str) -> tuple[ToolSpec, ...]:
+    refuse_lone_surrogates({field: rows}, where)
     tools = tuple(tool_from_row(row, where, f"{field}[{index}]") for index, row in enumerate(rows))
     seen: set[str] = set()
     for index, tool in enumerate(tools):

@@ -120,7 +120,7 @@ def reference_from_row(row: Row, where: str, *, default_id: str | None = None) -
     Raises:
         DataFileError: A field is missing or malformed.
     """
-    refuse_lone_surrogates(row, where)
+    refuse_lone_surrogates({key: value for key, value in row.items() if key != "tools"}, where)
     prompt, messages = _split(row, where)
     answer = row.get("answer")
     if answer is not None or "messages" not in row:

@@ -24,6 +24,7 @@ from mentor_pl.rewards.base import RewardComponent
 from mentor_pl.tools.toolbox import ToolBox
 
 _EXAMPLES = 5
+_MAX_VALIDATORS = 1024
 
 
 @dataclass(slots=True)
@@ -133,7 +134,7 @@ class _Check:
         self._ids: set[int] = set()
         self._solutions: set[int] = set()
         self._prompts: dict[int, int] = {}
-        self._schemas: dict[str, jsonschema.Draft202012Validator | str] = {}
+        self._validators: dict[int, tuple[ToolSpec, jsonschema.Draft202012Validator | str]] = {}
         self._held_out = {
             _digest(_words(reference.prompt, "user"))
             for reference in chain.from_iterable(iter_references(other) for other in against)
@@ -202,10 +203,12 @@ class _Check:
                 self._judge_arguments(where, offered[call.name], dict(call.arguments))
 
     def _judge_arguments(self, where: str, tool: ToolSpec, arguments: Mapping[str, Any]) -> None:
-        text = json.dumps(dict(tool.parameters))
-        if text not in self._schemas:
-            self._schemas[text] = _validator(tool)
-        validator = self._schemas[text]
+        # Equal tools of a file are one object, which is held here so that its id stays its own.
+        if id(tool) not in self._validators:
+            if len(self._validators) >= _MAX_VALIDATORS:  # a file whose every row has tools of its own
+                self._validators.clear()
+            self._validators[id(tool)] = tool, _validator(tool)
+        _, validator = self._validators[id(tool)]
         if isinstance(validator, str):
             self.fault("a tool's parameters are no JSON Schema", f"{where}: {tool.name!r}: {validator}")
         # Calls of which only the name is known come without arguments.
