@@ -54,6 +54,9 @@ class Objective(ABC):
     needs_all_tokens: bool = True
     """False where tokens with advantage 0 contribute neither loss nor gradient, so that their forward pass may be saved."""
 
+    imitates: bool = False
+    """True where it can learn from a teacher's solutions, which have no sampling log-probabilities."""
+
     @abstractmethod
     def __call__(self, inputs: LossInputs) -> LossOutput:
         """Compute the micro-batch's share of the loss."""

@@ -8,6 +8,8 @@ from mentor_pl.objectives.base import LossInputs, LossOutput, Objective
 class SupervisedLikelihood(Objective):
     """Mean negative log-likelihood of the trained tokens over the step. Advantages are not looked at."""
 
+    imitates = True
+
     def __call__(self, inputs: LossInputs) -> LossOutput:
         """See `Objective.__call__`."""
         return LossOutput(

@@ -23,6 +23,7 @@ from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.training.module import MentorModule
 from mentor_pl.training.policy import max_context
+from mentor_pl.training.samples import Sample, sample_from_reference
 from mentor_pl.training.stream import (
     EvaluationStream,
     ReferenceStream,
@@ -53,7 +54,8 @@ class MentorDataModule(LightningDataModule):
         limits: Budgets of each trajectory.
         max_problems: Problems used of each evaluation split, the first ones; null for all.
         evaluation_batch_size: Problems tried at once, on each rank.
-        overlong_prompts: What to do with a prompt that leaves no room in the student's context: `error`, or `skip` and count.
+        overlong_prompts: What to do with a prompt (for `train_on: references`, a solution too) that does not fit into the student's
+            context, where a prompt needs room for one more token: `error`, or `skip` and count.
         max_bad_lines: Broken lines of a reference file that are left out with a warning before it becomes an error.
         seed: Decides the order of prompts and every sampled token.
     """
@@ -113,6 +115,10 @@ class MentorDataModule(LightningDataModule):
             raise ConfigError(
                 f"data.group_size is {self.group_size}; trajectories are compared within a group, so at least 2"
             )
+        if self.train_on == "rollouts" and not self.sampling.temperature:
+            raise ConfigError(
+                "data.sampling.temperature is 0; a group of greedy attempts holds nothing to compare, so it must be above 0"
+            )
         plan = self.plan
         if min(plan.prompts_per_round, plan.steps_per_round, plan.epochs_per_round) < 1:
             raise ConfigError(f"data.prompts_per_round, steps_per_round and epochs_per_round must be positive: {plan}")
@@ -131,6 +137,11 @@ class MentorDataModule(LightningDataModule):
             raise ConfigError(
                 f"data.prompts_per_round is {self.plan.prompts_per_round}, which {self._trainer.world_size} ranks cannot share evenly"
             )
+        if stage == "fit" and self.train_on == "references" and not self._module.objective.imitates:
+            raise ConfigError(
+                f"data.train_on is 'references' but model.objective is {type(self._module.objective).__name__}, which weighs the student's "
+                "own samples; set it to SupervisedLikelihood"
+            )
         _ = self.protocol
         for name, file in self._files.items():
             references = read_references(resolve(file), max_bad_lines=self._max_bad_lines)
@@ -143,11 +154,7 @@ class MentorDataModule(LightningDataModule):
         prompts = self._fitting(self.prompts["train"], "train")
         if self.train_on == "references":
             return ReferenceStream(
-                trainer=self._trainer,
-                module=self._module,
-                runner=self.runner,
-                references=[reference for prompt in prompts for reference in prompt],
-                plan=self.plan,
+                trainer=self._trainer, module=self._module, samples=self._solutions(prompts), plan=self.plan
             )
         assert self.reward is not None  # checked at construction
         return RolloutStream(
@@ -226,21 +233,34 @@ class MentorDataModule(LightningDataModule):
 
     def _fitting(self, prompts: list[Prompt], split: str) -> list[Prompt]:
         """Leave out, or refuse, prompts that leave no room for an answer."""
+        lengths = {p[0].reference_id: len(self.runner.prompt_ids(p[0])) + 1 for p in prompts}
+        overlong = self._overlong(lengths, f"prompts of {split!r}")
+        return [p for p in prompts if p[0].reference_id not in overlong]
+
+    def _solutions(self, prompts: list[Prompt]) -> list[Sample]:
+        """Lay out every teacher's solution of every prompt; those that are longer than the context are left out, or refused."""
+        samples = {
+            reference.reference_id: sample_from_reference(reference, self.protocol, self.runner.offered(reference))
+            for prompt in prompts
+            for reference in prompt
+        }
+        overlong = self._overlong({i: len(sample.token_ids) for i, sample in samples.items()}, "solutions")
+        return [sample for i, sample in samples.items() if i not in overlong]
+
+    def _overlong(self, lengths: dict[str, int], what: str) -> set[str]:
+        """Return which of these lengths in tokens the student's context cannot hold, where they may be skipped."""
         limit = self.runner.max_context
-        lengths = {p[0].reference_id: len(self.runner.prompt_ids(p[0])) for p in prompts}
-        overlong = {i: length for i, length in lengths.items() if length >= limit}
-        if not overlong:
-            return prompts
-        worst = max(overlong, key=overlong.__getitem__)
-        what = (
-            f"{len(overlong)} of {len(prompts)} prompts of {split!r} leave no room in the student's context of {limit} tokens, "
-            f"for example {worst!r} with {overlong[worst]}"
-        )
-        kept = [p for p in prompts if p[0].reference_id not in overlong]
-        if self.overlong_prompts == "error" or not kept:
-            raise ConfigError(f"{what}; shorten them, offer fewer tools, or set data.overlong_prompts to 'skip'")
-        log.warning("%s; they are left out", what)
-        return kept
+        overlong = {i for i, length in lengths.items() if length > limit}
+        if overlong:
+            worst = max(overlong, key=lengths.__getitem__)
+            message = (
+                f"{len(overlong)} of {len(lengths)} {what} do not fit into the student's context of {limit} tokens, for example "
+                f"{worst!r} with {lengths[worst]}"
+            )
+            if self.overlong_prompts == "error" or len(overlong) == len(lengths):
+                raise ConfigError(f"{message}; shorten them, offer fewer tools, or set data.overlong_prompts to 'skip'")
+            log.warning("%s; they are left out", message)
+        return overlong
 
     def close(self) -> None:
         """End the tools' workers."""

@@ -14,12 +14,11 @@ from lightning.pytorch import Trainer
 
 from mentor_pl.engines.base import SamplingParams
 from mentor_pl.objectives.advantages import AdvantageEstimator
-from mentor_pl.reference import Reference
 from mentor_pl.rewards.program import RewardProgram, ScoredGroup
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training.batching import PolicyBatch, packed_batch, padded_batch, split_evenly
 from mentor_pl.training.module import MentorModule
-from mentor_pl.training.samples import Sample, sample_from_reference, sample_from_trajectory
+from mentor_pl.training.samples import Sample, sample_from_trajectory
 from mentor_pl.trajectory import TrajectoryGroup
 
 
@@ -214,22 +213,13 @@ class ReferenceStream(TrainingStream):
     Args:
         trainer: Whose ranks share the work.
         module: The student that imitates.
-        runner: Renders the solutions as rollouts would.
-        references: What to imitate, each with its `messages`.
+        samples: The solutions, at least one.
         plan: Rounds and steps.
     """
 
-    def __init__(
-        self,
-        *,
-        trainer: Trainer,
-        module: MentorModule,
-        runner: RolloutRunner,
-        references: Sequence[Reference],
-        plan: StreamPlan,
-    ) -> None:
-        super().__init__(trainer=trainer, module=module, num_prompts=len(references), plan=plan)
-        self.samples = [sample_from_reference(r, runner.protocol, runner.offered(r)) for r in references]
+    def __init__(self, *, trainer: Trainer, module: MentorModule, samples: Sequence[Sample], plan: StreamPlan) -> None:
+        super().__init__(trainer=trainer, module=module, num_prompts=len(samples), plan=plan)
+        self.samples = samples
 
     def draw(self, indices: Sequence[int]) -> tuple[list[list[Sample]], tuple[ScoredGroup, ...], dict[str, float]]:
         """See `TrainingStream.draw`."""
