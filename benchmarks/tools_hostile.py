@@ -1,6 +1,6 @@
 """10,000 hostile calls of PythonInterpreter: what escaped, leaked, came back late, or never ran.
 
-    python -m benchmarks.tools_hostile [--calls 10000] [--keep-variables] [--output hostile.json]
+    python -m benchmarks.tools_hostile [--calls 10000] [--keep-variables] [--no-namespaces] [--output hostile.json]
 
 Every snippet of `benchmarks.tools_hostile_snippets` is run over and over. Whether one got away with something is judged from outside: by
 a secret that must not be shown, a server that must not be called, a process that must live, a directory that must stay empty. A sandbox
@@ -137,7 +137,9 @@ def descendants() -> set[int]:
     return pids
 
 
-def run(calls: int, *, keep_variables: bool, timeout_s: float, workers: int) -> dict[str, object]:
+def run(
+    calls: int, *, keep_variables: bool, timeout_s: float, workers: int, namespaces: bool = True
+) -> dict[str, object]:
     """Run the suite until `calls` calls are made; return what was counted."""
     before = descendants()
     found: collections.Counter[str] = collections.Counter()
@@ -145,7 +147,13 @@ def run(calls: int, *, keep_variables: bool, timeout_s: float, workers: int) -> 
     lock, made, slowest_s = threading.Lock(), 0, 0.0
     with stage() as built:
         known = before | {built.victim.pid}
-        backend = PythonInterpreter(timeout_s=timeout_s, workers=workers, keep_variables=keep_variables, memory_mb=256)
+        backend = PythonInterpreter(
+            timeout_s=timeout_s,
+            workers=workers,
+            keep_variables=keep_variables,
+            memory_mb=256,
+            namespaces=namespaces,
+        )
 
         def attack(snippet: Snippet) -> None:
             nonlocal made, slowest_s
@@ -166,11 +174,11 @@ def run(calls: int, *, keep_variables: bool, timeout_s: float, workers: int) -> 
         def control(number: int) -> None:
             nonlocal made
             with backend.session() as session:
-                code = f"open('f', 'w').write(str({number} * 7)); open('f').read()"
+                code = f"import math; math.prod([{number}, 7])"
                 result = session(ToolCall(call_id="c", name="python", arguments={"code": code}))
             with lock:
                 made += 1
-                if result.content != repr(str(number * 7)):
+                if result.content != str(number * 7):
                     found[f"control: {result.content[-80:]}"] += 1
 
         start, round_number = time.perf_counter(), 0
@@ -211,11 +219,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--timeout-s", type=float, default=1.0)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--keep-variables", action="store_true", help="one process per session instead of one per call")
+    parser.add_argument("--no-namespaces", action="store_true", help="Landlock, system call filter and limits alone")
     parser.add_argument("--output", type=Path, help="write the counts as JSON")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
         tempfile.tempdir = temporary  # so that a leaked temporary file is seen
-        counts = run(args.calls, keep_variables=args.keep_variables, timeout_s=args.timeout_s, workers=args.workers)
+        counts = run(
+            args.calls,
+            keep_variables=args.keep_variables,
+            timeout_s=args.timeout_s,
+            workers=args.workers,
+            namespaces=not args.no_namespaces,
+        )
         counts["leaked_files"] = os.listdir(temporary)
         tempfile.tempdir = None
     for key, value in counts.items():

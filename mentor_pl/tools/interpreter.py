@@ -38,6 +38,8 @@ class PythonInterpreter(ToolBackend):
         keep_variables: True keeps variables, imports and files between the calls of one trajectory.
         packages: Installed distributions that code may import beside the standard library, with all that they need themselves.
         preload: Modules that are imported already when code starts, which makes calls that use them faster.
+        namespaces: False does without user, network, process and mount namespaces even where the host grants them; code then has no
+            directory to write to.
         name: The tool's name.
 
     Raises:
@@ -54,6 +56,7 @@ class PythonInterpreter(ToolBackend):
         keep_variables: bool = False,
         packages: list[str] | None = None,
         preload: list[str] | None = None,
+        namespaces: bool = True,
         name: str = "python",
     ) -> None:
         limits = {
@@ -80,6 +83,7 @@ class PythonInterpreter(ToolBackend):
             readable=tuple(readable),
             sys_path=tuple(sys_path),
             preload=tuple(preload or ()),
+            namespaces=namespaces,
             max_output_bytes=MAX_OUTPUT_BYTES,
         )
         self._timeout_s, self._max_output_chars, self.stateful = timeout_s, max_output_chars, keep_variables

@@ -111,6 +111,15 @@ def _run(code: str, variables: dict[str, Any]) -> None:
         sys.displayhook(eval(compile(ast.Expression(last.value), _SOURCE, "eval"), variables))
 
 
+def warm_up() -> None:
+    """Do once, in the zygote, what the first piece of code and the first traceback would have to do."""
+    _run("x = 1\nNone", {})
+    try:
+        _run("1 / 0", {})
+    except ZeroDivisionError as error:
+        traceback.format_exception(type(error), error, _own_frames(error.__traceback__), limit=-5, chain=False)
+
+
 def _run_and_report(code: bytes, variables: dict[str, Any]) -> int:
     """Run code, show what it raises, and return the exit status that it deserves."""
     try:

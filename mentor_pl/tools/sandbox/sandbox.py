@@ -46,6 +46,7 @@ class Settings:
         readable: Paths that code may read.
         sys_path: Where code may import from.
         preload: Modules that are imported already when code starts.
+        namespaces: True to enter namespaces where the host grants them.
         max_output_bytes: Code that prints more is stopped.
     """
 
@@ -56,13 +57,14 @@ class Settings:
     readable: tuple[str, ...]
     sys_path: tuple[str, ...]
     preload: tuple[str, ...]
+    namespaces: bool
     max_output_bytes: int
 
     def for_zygote(self) -> dict[str, Any]:
         """Return the zygote's first message."""
         confinement = {name: getattr(self, name) for name in ("keep_variables", "cpu_s", "memory_bytes", "disk_bytes")}
         paths = {"readable": self.readable, "sys_path": self.sys_path, "preload": (*_PRELOAD.split(), *self.preload)}
-        return {"confinement": confinement, **paths}
+        return {"confinement": confinement, "namespaces": self.namespaces, **paths}
 
 
 class Sandbox:

@@ -212,8 +212,9 @@ def main(control_fd: int, lifeline_fd: int) -> None:
     for module in settings["preload"]:
         importlib.import_module(module)
     became_nobody = namespaces.become_nobody()
-    refused: str | None = "no directory to mount over"
-    if (place := namespaces.place_for_disk(settings["readable"])) is not None:
+    refused: str | None = "not asked for" if not settings["namespaces"] else "no directory to mount over"
+    place = namespaces.place_for_disk(settings["readable"])
+    if settings["namespaces"] and place is not None:
         refused = namespaces.enter(place)
         if refused is None:
             if (
@@ -228,6 +229,7 @@ def main(control_fd: int, lifeline_fd: int) -> None:
     confinement = child.Confinement(writable=writable, **settings["confinement"])
     zygote = Zygote(control, confinement, rules)
     child.limit_zygote(confinement)
+    child.warm_up()
     _hide_ourselves()
     gc.collect()
     gc.freeze()  # children then do not touch, and so not copy, the pages of what is already there

@@ -15,10 +15,10 @@ needs_landlock = pytest.mark.skipif(
 
 
 @needs_landlock
-@pytest.mark.parametrize("keep_variables", [False, True])
-def test_every_hostile_snippet_once(keep_variables: bool) -> None:
+@pytest.mark.parametrize(("keep_variables", "namespaces"), [(False, True), (True, True), (False, False)])
+def test_every_hostile_snippet_once(keep_variables: bool, namespaces: bool) -> None:
     # one round: every snippet once, and a control
-    counts = run(len(SNIPPETS) + 1, keep_variables=keep_variables, timeout_s=1.0, workers=2)
+    counts = run(len(SNIPPETS) + 1, keep_variables=keep_variables, timeout_s=1.0, workers=2, namespaces=namespaces)
     assert counts["faults"] == {}
     assert counts["damage"] == []
     assert counts["leaked_processes"] == 0
