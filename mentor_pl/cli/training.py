@@ -22,6 +22,7 @@ from mentor_pl.callbacks.non_finite_guard import NonFiniteGuard
 from mentor_pl.callbacks.recorder import TrajectoryRecorder
 from mentor_pl.callbacks.summary import RunSummary
 from mentor_pl.cli.plugins import PluginErrors
+from mentor_pl.errors import ConfigError
 from mentor_pl.plugins import find_plugins
 from mentor_pl.training.checkpoint_io import AtomicCheckpointIO
 from mentor_pl.training.datamodule import MentorDataModule
@@ -117,6 +118,10 @@ def _listed(value: Any) -> list[Any]:
 def _run_dir(chosen: str | None, subcommand: str) -> Path:
     if chosen is None:
         stamp = os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
+        if stamp == "none":  # torchrun's default; every run would have the same folder
+            raise ConfigError(
+                "torchrun was given no name for the run; add --rdzv-id NAME or --standalone to it, or set --run_dir"
+            )
         stamp = stamp or datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         chosen = os.environ.get(_RUN_DIR_ENV) or str(Path("runs") / f"{subcommand}-{stamp}")
     run_dir = Path(chosen).absolute()

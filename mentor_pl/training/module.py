@@ -23,7 +23,7 @@ from mentor_pl.rollout.runner import RolloutStopped
 from mentor_pl.students.base import StudentLoader
 from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.policy import FrozenStart, Policy
-from mentor_pl.training.sharding import gathered, shard
+from mentor_pl.training.sharding import check_strategy, gathered, shard
 from mentor_pl.training.step_totals import StepTotals
 from mentor_pl.trajectory import TrajectoryGroup
 
@@ -93,6 +93,7 @@ class MentorModule(LightningModule):
         """Load the student, once. The frozen start is taken here, before any checkpoint is restored."""
         if self.student is not None:
             return
+        check_strategy(self.trainer.strategy)
         self.student = self.loader.load_model()
         self.policy = Policy(self.student, packing=self._packing, chunk_tokens=self._logprob_chunk_tokens)
         if self.objective.needs_reference and self.trainer.state.fn == "fit":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, Strategy
 from peft import PeftModel
 from torch import nn
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
@@ -45,6 +45,21 @@ def gathered(model: nn.Module) -> Iterator[None]:
         for index, layer in enumerate(layers):
             layer.reshard()
             layer.set_reshard_after_forward(index > 0, recurse=False)  # the root stays whole until its backward pass
+
+
+def check_strategy(strategy: Strategy) -> None:
+    """Refuse strategies under which a rank cannot hold the whole student between two forward passes, as rollouts need.
+
+    Raises:
+        ConfigError: It is one of them.
+    """
+    name = type(strategy).__name__
+    tensor_parallel = isinstance(strategy, ModelParallelStrategy) and strategy.device_mesh["tensor_parallel"].size() > 1
+    if tensor_parallel or isinstance(strategy, FSDPStrategy) or "DeepSpeed" in name:
+        raise ConfigError(
+            f"trainer.strategy is {name}{' with tensor parallelism' if tensor_parallel else ''}, which cannot gather the student "
+            "for a rollout; configs/strategy/fsdp.yaml spreads weights, gradients and optimiser in the same way, by FSDP2"
+        )
 
 
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:
