@@ -21,6 +21,7 @@ OTHERS = {
     "plugins": ("mentor_pl.cli.plugins", "list the plugins that were found, and what failed to load"),
     "compare": ("mentor_pl.cli.compare", "train by several methods and seeds, and compare them"),
     "references": ("mentor_pl.cli.references", "check, convert and make reference files"),
+    "report": ("mentor_pl.cli.report", "a run as one HTML page"),
     "collect": ("mentor_pl.cli.collect", "let a teacher solve prompts, and keep what is verified"),
 }
 
