@@ -63,7 +63,7 @@ class Recipe:
 
     hidden_size: int = 128
     num_layers: int = 3
-    steps: int = 1500
+    steps: int = 2500
     batch_size: int = 32
     learning_rate: float = 3e-3
     seed: int = 0

@@ -51,18 +51,18 @@ MIXED_UP = {
 """Tools taken in place of the right one; the first is the usual mistake."""
 
 _RIGHT_TOOL = {
-    "add": 0.51,
-    "subtract": 0.51,
-    "multiply": 0.41,
-    "divide": 0.35,
-    "remainder": 0.21,
-    "full_groups": 0.26,
-    "groups_needed": 0.26,
-    "rounded_share": 0.26,
-    "sum": 0.30,
-    "square": 0.21,
-    "gap": 0.26,
-    "side": 0.35,
+    "add": 0.50,
+    "subtract": 0.50,
+    "multiply": 0.45,
+    "divide": 0.40,
+    "remainder": 0.35,
+    "full_groups": 0.35,
+    "groups_needed": 0.35,
+    "rounded_share": 0.35,
+    "sum": 0.40,
+    "square": 0.35,
+    "gap": 0.35,
+    "side": 0.40,
 }
 
 _RUNNING_VALUE = ("a", "x", "base")  # arguments that hold what the chain has come to so far
@@ -90,10 +90,10 @@ class Habits:
     makes_names_up: float = 0.12
     usual_mistake: float = 0.75
     stops_halfway: float = 0.6
-    stops_early: float = 0.4
-    wrong_numbers: float = 0.25
+    stops_early: float = 0.3
+    wrong_numbers: float = 0.1
     tries_again: float = 0.3
-    wrong_report: float = 0.25
+    wrong_report: float = 0.1
 
 
 def run_tool(call: ToolCall) -> tuple[str, float | None]:
