@@ -42,7 +42,8 @@ def compare(
     interrupted comparison goes on where it was. The vanilla row is the student before training.
 
     Args:
-        configs: Config file of each method by its name, e.g. '{"MENTOR": "configs/mentor.yaml", "sparse RL": "configs/sparse.yaml"}'.
+        configs: Config file of each method by its name, e.g. '{"MENTOR": "configs/mentor.yaml", "sparse RL": "configs/sparse.yaml"}';
+            overlays follow behind a `+`: "configs/sft.yaml+my_overlay.yaml".
         seeds: Runs per method, with seeds 0, 1, ...
         jobs: Runs at the same time.
         threads: CPU threads of each run.
@@ -79,8 +80,8 @@ def _fit(folder: Path, config: str, seed: int, threads: int, arguments: Sequence
     if (folder / "summary.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mentor_pl", "fit", "--config", config, f"--seed_everything={seed}"]
-    command += [f"--run_dir={folder}", "--trainer.enable_progress_bar=false", *arguments]
+    command = [sys.executable, "-m", "mentor_pl", "fit", *(f"--config={file}" for file in config.split("+"))]
+    command += [f"--seed_everything={seed}", f"--run_dir={folder}", "--trainer.enable_progress_bar=false", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     log = folder / "log.txt"
     with open(log, "w") as out:
