@@ -5,9 +5,7 @@ cd "$(dirname "$0")/.."
 . scripts/venv.sh
 
 install_mentor_pl test
-for plugin in plugins/*/; do
-    python -m pip install --quiet --disable-pip-version-check --no-deps --editable "$plugin"
-done
+python -m pip install --quiet --disable-pip-version-check $(printf -- '--editable %s ' plugins/*/)
 
 echo "== ruff";         ruff check . && ruff format --check .
 echo "== pyright";      pyright
