@@ -59,9 +59,9 @@ class TrajectoryRecorder(Callback):
     ) -> None:
         """Write the attempts at a batch of problems."""
         if self._writer is not None:
-            for group in outputs:
+            for group in outputs.groups:
                 for trajectory in group.trajectories:
-                    self._writer.write(trajectory_to_row(trajectory, split=batch.split))
+                    self._writer.write(trajectory_to_row(trajectory, split=outputs.split))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Close the file."""

@@ -25,7 +25,6 @@ from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.policy import FrozenStart, Policy
 from mentor_pl.training.sharding import check_strategy, gathered, shard
 from mentor_pl.training.step_totals import StepTotals
-from mentor_pl.trajectory import TrajectoryGroup
 
 if TYPE_CHECKING:
     from mentor_pl.training.stream import EvaluationBatch
@@ -215,11 +214,9 @@ class MentorModule(LightningModule):
         """Log every split's metrics, over all ranks."""
         self._log_splits("test")
 
-    def predict_step(
-        self, batch: EvaluationBatch, batch_idx: int, dataloader_idx: int = 0
-    ) -> tuple[TrajectoryGroup, ...]:
+    def predict_step(self, batch: EvaluationBatch, batch_idx: int, dataloader_idx: int = 0) -> EvaluationBatch:
         """Return the attempts themselves."""
-        return batch.groups
+        return batch
 
     def _log_splits(self, stage: str) -> None:
         for split, metrics in self._metrics.items():
