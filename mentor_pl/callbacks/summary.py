@@ -21,10 +21,10 @@ Scores = dict[str, dict[str, float]]
 
 _COLUMNS = {
     "accuracy": "accuracy",
-    "tool_match": "tool-set match",
-    "tool_similarity": "similarity to teacher",
-    "unknown_tool_rate": "unknown tools",
-    "calls_per_task": "calls per task",
+    "tool_match": "tool match",
+    "tool_similarity": "similarity",
+    "unknown_tool_rate": "unknown",
+    "calls_per_task": "calls",
 }
 
 
@@ -56,6 +56,8 @@ class RunSummary(Callback):
         written = {**summary, "steps": trainer.global_step}
         (folder / "summary.json").write_text(json.dumps(written, indent=2) + "\n")
         console = Console()
+        if not console.is_terminal:  # a log file is not 80 columns wide
+            console = Console(width=120)
         console.print(summary_table(summary))
         console.print(f"The run is in [bold]{os.path.relpath(folder)}[/]", soft_wrap=True)
 

@@ -29,8 +29,14 @@ from mentor_pl.training.step_totals import StepTotals
 if TYPE_CHECKING:
     from mentor_pl.training.stream import EvaluationBatch
 
-PROGRESS_BAR = ("reward", "score/correct", "score/tool_match", "tool_calls")
-"""What the progress bar shows of a rollout, where the reward program has such terms."""
+PROGRESS_BAR = {
+    "reward": "reward",
+    "score/correct": "accuracy",
+    "score/tool_match": "tool match",
+    "tool_calls": "calls",
+    "loss": "loss",
+}
+"""What the progress bar shows, under which name; terms that the reward program lacks are left out."""
 
 
 class MentorModule(LightningModule):
@@ -174,7 +180,10 @@ class MentorModule(LightningModule):
             kind, _, plain = name.rpartition(" ")
             values[plain] = value / tokens if kind == "mean" else value
         for name, value in values.items():
-            self.log(f"train/{name}", value, prog_bar=name in PROGRESS_BAR, batch_size=1)
+            self.log(f"train/{name}", value, batch_size=1)
+        for name, shown in PROGRESS_BAR.items():
+            if name in values:
+                self.log(shown, values[name], prog_bar=True, logger=False, batch_size=1)
 
     def configure_optimizers(self) -> Any:
         """Give the optimiser what is trainable."""
