@@ -74,6 +74,7 @@ class TrainingStream(ABC):
         """Serve the rest of the present epoch."""
         for _ in range(self.rounds_done % self.rounds_per_epoch, self.rounds_per_epoch):
             self.module.stop_if_asked()
+            self.module.zero_grad()  # the last step's gradients would take their memory through the rollout
             indices = self._prompts_of_round(self.rounds_done)
             samples, groups, metrics = self.draw(indices[self.trainer.global_rank :: self.trainer.world_size])
             batches = list(self._steps(samples))
