@@ -29,6 +29,9 @@ FORMATS: tuple[type[ToolCallFormat], ...] = (HermesFormat, Llama3Format)
 _SLOT = '\ue000"{}\ue001'
 _SLOT_IN_TEXT = re.compile('\ue000(\\\\?)"(\\d+)\ue001')
 
+_MARK = "\ue002"
+"""Stands for what an assistant says."""
+
 _NAME = re.compile(r"[\w.-]{1,64}")
 
 _PROBE_TOOL = ToolSpec(
@@ -120,6 +123,17 @@ class ChatProtocol:
                 index, escaped = piece
                 ids += self._encode_foreign(results[index].content, escaped=escaped, max_tokens=max_tokens)
         return tuple(ids)
+
+    def user_message_ids(self, content: str) -> tuple[int, ...]:
+        """Render what follows an assistant turn's stop token where the user speaks again, through the next assistant header.
+
+        Past turns stay as sampled, also where the template would drop their reasoning.
+        """
+        turns = Message(role="user", content="x"), Message(role="assistant", content=_MARK)
+        text, contents = self._render([*turns, Message(role="user", content=content)], (), add_generation_prompt=True)
+        behind = text[text.index(_MARK) + 1 :]
+        _, stop, rest = behind.partition(self.tokenizer.convert_ids_to_tokens(self.stop_token_ids[0]))
+        return tuple(self._encode(rest if stop else behind, contents))
 
     def parse(self, token_ids: Sequence[int], *, first_index: int = 0) -> ParsedTurn:
         """Read a sampled turn.
@@ -231,16 +245,16 @@ class ChatProtocol:
     def _find_stop_tokens(self) -> tuple[int, ...]:
         """The token that the template puts behind an assistant's content, then the tokenizer's own end of sequence."""
         text, _ = self._render(
-            [Message(role="user", content="x"), Message(role="assistant", content="\ue002")],
+            [Message(role="user", content="x"), Message(role="assistant", content=_MARK)],
             (),
             add_generation_prompt=False,
         )
-        if "\ue002" not in text:
+        if _MARK not in text:
             raise ChatFormatError(
                 f"the chat template of {self.tokenizer.name_or_path!r} does not show what an assistant says; set model.student's "
                 "`chat_template` to 'hermes'"
             )
-        tail = self.tokenizer.encode(text[text.rindex("\ue002") + 1 :], add_special_tokens=False)
+        tail = self.tokenizer.encode(text[text.rindex(_MARK) + 1 :], add_special_tokens=False)
         special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.get_added_vocab().values())
         stops = [token for token in tail if token in special][:1]
         if self.tokenizer.eos_token_id is not None and self.tokenizer.eos_token_id not in stops:

@@ -22,6 +22,7 @@ OTHERS = {
     "compare": ("mentor_pl.cli.compare", "train by several methods and seeds, and compare them"),
     "references": ("mentor_pl.cli.references", "check, convert and make reference files"),
     "report": ("mentor_pl.cli.report", "a run as one HTML page"),
+    "chat": ("mentor_pl.cli.chat", "talk with an exported student, who calls its tools"),
     "collect": ("mentor_pl.cli.collect", "let a teacher solve prompts, and keep what is verified"),
 }
 
