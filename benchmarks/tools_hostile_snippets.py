@@ -320,9 +320,9 @@ _LIMITED: dict[str, tuple[str, str]] = {
             while True: x.append(open('/dev/null'))
         """,
     ),
-    "print without end": ("error", "while True: print('x' * 1000)"),
+    "print without end": ("error timeout", "while True: print('x' * 1000)"),
     "print errors without end": (
-        "error",
+        "error timeout",
         """
             import sys
             while True: sys.stderr.write('x' * 1000)

@@ -72,11 +72,11 @@ class CommandInterpreter(ToolBackend):
         if refusal := refused(call, (self._spec.name,)) or refused_code(call):
             return refusal
         with self._places:
-            start = time.perf_counter()
             outcome = self._run_command(call.arguments["code"].encode("utf-8", "replace"))
-            return interpreted(call, outcome, self._timeout_s, self._max_output_chars, time.perf_counter() - start)
+            return interpreted(call, outcome, self._timeout_s, self._max_output_chars)
 
     def _run_command(self, code: bytes) -> Outcome:
+        start = time.perf_counter()
         with tempfile.TemporaryFile() as source:
             source.write(code)
             source.seek(0)
@@ -97,7 +97,7 @@ class CommandInterpreter(ToolBackend):
                 os.killpg(process.pid, signal.SIGKILL)
         if status == "ended":
             status = "ok" if process.returncode == 0 else "error" if process.returncode > 0 else "crashed"
-        return Outcome(status=status, output=output.decode("utf-8", "replace"))
+        return Outcome(status=status, output=output.decode("utf-8", "replace"), duration_s=time.perf_counter() - start)
 
     def _watch(self, process: subprocess.Popen[bytes]) -> tuple[str, bytes]:
         """Collect output until the command ends, prints too much, or its time is up."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import queue
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -34,7 +33,8 @@ class PythonInterpreter(ToolBackend):
         memory_mb: Address space of one call.
         disk_mb: Size of the working directory, and of any file in it.
         max_output_chars: Longer output is cut, with a line that says so; a call that prints over a million bytes is stopped.
-        workers: How many calls run at once.
+        workers: How many calls run at once; processes for them are started as needed. With `keep_variables` any number of sessions runs
+            at once, in processes forked by so many zygotes.
         keep_variables: True keeps variables, imports and files between the calls of one trajectory.
         packages: Installed distributions that code may import beside the standard library, with all that they need themselves.
         preload: Modules that are imported already when code starts, which makes calls that use them faster.
@@ -127,9 +127,8 @@ class PythonInterpreter(ToolBackend):
     def _answer(self, call: ToolCall, run: Callable[[bytes, float], Outcome]) -> ToolResult:
         if refusal := refused(call, (self._spec.name,)) or refused_code(call):
             return refusal
-        start = time.perf_counter()
         outcome = run(call.arguments["code"].encode("utf-8", "surrogatepass"), self._timeout_s)
-        return interpreted(call, outcome, self._timeout_s, self._max_output_chars, time.perf_counter() - start)
+        return interpreted(call, outcome, self._timeout_s, self._max_output_chars)
 
     def close(self) -> None:
         """Kill all processes."""
@@ -163,7 +162,7 @@ def refused_code(call: ToolCall) -> ToolResult | None:
     return None
 
 
-def interpreted(call: ToolCall, outcome: Outcome, timeout_s: float, max_chars: int, duration_s: float) -> ToolResult:
+def interpreted(call: ToolCall, outcome: Outcome, timeout_s: float, max_chars: int) -> ToolResult:
     """Turn an outcome into what the model is shown."""
     endings = {
         "ok": "" if outcome.output else "[no output]",
@@ -180,6 +179,6 @@ def interpreted(call: ToolCall, outcome: Outcome, timeout_s: float, max_chars: i
         call_id=call.call_id,
         content="\n".join(part for part in (shown, ending) if part),
         status=statuses.get(outcome.status, ToolStatus.ERROR),
-        duration_s=duration_s,
+        duration_s=outcome.duration_s,
         output_chars=len(outcome.output),
     )

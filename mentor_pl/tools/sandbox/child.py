@@ -47,6 +47,10 @@ def limit_zygote(confinement: Confinement) -> None:
     """Set, once in the zygote, what its children inherit: resource limits and no way back to more rights."""
     with open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")  # where memory runs out, these processes go first and not the trainer
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (files, files)
+    )  # a zygote holds three for each session; children get fewer
     # No limit on processes: it would count the user's others too. Forking is refused anyway, and threads need address space.
     for name, value in (
         ("AS", confinement.memory_bytes),

@@ -1,17 +1,15 @@
-"""The trainer's side of the sandbox: it starts a zygote, hands it code, and collects output and verdict."""
+"""The trainer's side of the sandbox: it starts a zygote and asks it for processes."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,6 @@ from typing import Any
 import mentor_pl
 from mentor_pl.errors import ToolBackendError
 from mentor_pl.tools.sandbox.cell import Cell, Outcome
-from mentor_pl.tools.sandbox.child import LENGTH
 from mentor_pl.tools.workers.lifeline import Lifeline
 
 _BOOTSTRAP = (
@@ -31,7 +28,6 @@ _PRELOAD = "ast collections datetime decimal fractions functools itertools json 
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
 _START_TIMEOUT_S = 60.0
 _OPEN_TIMEOUT_S = 5.0
-_GRACE_S = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +64,7 @@ class Settings:
 
 
 class Sandbox:
-    """One zygote, in which one piece of code runs at a time; started with the first, and again should it be lost.
+    """One zygote and the processes that it forks; started when first needed, and again should it be lost.
 
     Args:
         settings: What it is made to.
@@ -78,7 +74,6 @@ class Sandbox:
         self._settings = settings
         self._lock = threading.Lock()
         self._next: Cell | None = None
-        self._generation = 0  # zygotes so far: keys are process ids, which another zygote uses again
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: Lifeline | None = None
         self._control = socket.socket()
@@ -126,7 +121,6 @@ class Sandbox:
             raise ToolBackendError("the sandbox did not start; its own words are on standard error")
         ours.settimeout(_OPEN_TIMEOUT_S)
         self.features = json.loads(greeting)
-        self._generation += 1
 
     def _kill(self) -> None:
         if self._process is not None:
@@ -146,8 +140,20 @@ class Sandbox:
         with self._lock:
             self._kill()
 
+    def _open(self) -> Cell:
+        self._ensure_started()
+        try:
+            self._control.send(b"open")
+            message, descriptors, _, _ = socket.recv_fds(self._control, 4096, 3)
+            if len(descriptors) != 3:
+                raise OSError(f"it answered {message!r}")
+        except OSError as failure:
+            self._kill()
+            raise ToolBackendError(f"the sandbox was lost: {failure}") from failure
+        return Cell(descriptors, self._settings.max_output_bytes)
+
     def run_once(self, code: bytes, timeout_s: float) -> Outcome:
-        """Run a piece of code in a process of its own.
+        """Run a piece of code in a process of its own; one at a time.
 
         Args:
             code: Python source, UTF-8.
@@ -156,100 +162,34 @@ class Sandbox:
         Raises:
             ToolBackendError: The sandbox itself failed.
         """
-        with self._guarded():
+        with self._lock:
             cell, self._next = self._next or self._open(), None
-            outcome, self._next = self._run(cell, code, timeout_s, another=True)
+            try:
+                outcome, self._next = cell.run(code, timeout_s)
+            except OSError as failure:
+                self._kill()
+                raise ToolBackendError(f"the sandbox was lost: {failure}") from failure
             return outcome
 
     @contextlib.contextmanager
     def session(self) -> Generator[Callable[[bytes, float], Outcome]]:
-        """Open a process that runs piece after piece of code, like `run_once`; after an outcome that ends it, the status is "gone"."""
+        """Open a process that runs piece after piece of code, like `run_once`; many at a time."""
         cell: Cell | None = None
-        generation = 0
 
         def run(code: bytes, timeout_s: float) -> Outcome:
-            nonlocal cell, generation
-            with self._guarded():
-                if cell is None:
-                    cell, generation = self._open(), self._generation
-                if generation != self._generation:
-                    raise ToolBackendError("the sandbox was lost, and the session's variables with it")
-                if not cell.alive:
-                    return Outcome(status="gone", output="")
-                return self._run(cell, code, timeout_s, another=False)[0]
+            nonlocal cell
+            if cell is None:
+                with self._lock:
+                    cell = self._open()
+            if not cell.alive:
+                return Outcome(status="gone")
+            try:
+                return cell.run(code, timeout_s)[0]
+            except OSError as failure:
+                raise ToolBackendError(f"the session was lost with its variables: {failure}") from failure
 
         try:
             yield run
         finally:
-            if cell is not None and cell.alive:
-                with self._lock:
-                    cell.close()
-                    if generation == self._generation:
-                        with contextlib.suppress(OSError):
-                            self._control.send(json.dumps({"end": cell.key}).encode())
-
-    @contextlib.contextmanager
-    def _guarded(self) -> Generator[None]:
-        """Hold the zygote for one call, and give it up for lost where it does not keep to the protocol."""
-        with self._lock:
-            self._ensure_started()
-            try:
-                yield
-            except OSError as failure:
-                self._kill()
-                raise ToolBackendError(f"the sandbox was lost: {failure}") from failure
-
-    def _open(self) -> Cell:
-        self._control.send(b'{"open": true}')
-        answer, cell = self._receive()
-        if cell is None:
-            raise OSError(f"it opened nothing: {answer}")
-        return cell
-
-    def _receive(self) -> tuple[dict[str, Any], Cell | None]:
-        message, fds, _, _ = socket.recv_fds(self._control, 4096, 2)
-        if not message:
-            raise OSError("it ended")
-        answer = json.loads(message)
-        return answer, Cell(answer["cell"], *fds) if fds else None
-
-    def _run(self, cell: Cell, code: bytes, timeout_s: float, *, another: bool) -> tuple[Outcome, Cell | None]:
-        try:
-            self._control.send(json.dumps({"run": cell.key, "timeout_s": timeout_s, "next": another}).encode())
-            output, answer, following = self._converse(cell, LENGTH.pack(len(code)) + code, timeout_s + _GRACE_S)
-        except OSError:
-            cell.close()
-            raise
-        if not answer["alive"]:
-            cell.close()
-        if answer["status"] in ("unconfined", "lost"):
-            raise OSError(f"a process was {answer['status']}; its own words are on standard error")
-        text = bytes(output[: self._settings.max_output_bytes]).decode("utf-8", "replace")
-        return Outcome(status=answer["status"], output=text), following
-
-    def _converse(self, cell: Cell, code: bytes, patience_s: float) -> tuple[bytearray, dict[str, Any], Cell | None]:
-        """Hand over the code and collect output until the zygote has given its verdict."""
-        output = bytearray()
-        limit = self._settings.max_output_bytes + 1
-        deadline = time.monotonic() + patience_s
-        poll = select.poll()
-        poll.register(cell.code_fd, select.POLLOUT)
-        poll.register(cell.output_fd, select.POLLIN)
-        poll.register(self._control.fileno(), select.POLLIN)
-        while True:
-            ready = dict(poll.poll(max(0.0, deadline - time.monotonic()) * 1e3))
-            if not ready:
-                raise OSError("it does not answer")
-            if cell.code_fd in ready:
-                code = cell.write_from(code) if ready[cell.code_fd] == select.POLLOUT else b""
-                if not code:
-                    poll.unregister(cell.code_fd)
-            if cell.output_fd in ready:
-                if not cell.read_into(output, limit) or len(output) == limit:
-                    poll.unregister(cell.output_fd)
-                if len(output) == limit:
-                    self._control.send(b'{"stop": true}')
-            if self._control.fileno() in ready:
-                answer, following = self._receive()
-                cell.read_into(output, limit)
-                return output, answer, following
+            if cell is not None:
+                cell.close()

@@ -1,15 +1,17 @@
 """A small warm process that forks confined children and decides, from outside, how their calls ended.
 
-Commands come over a sequenced-packet socket as JSON, one at a time, and are answered likewise:
+On its own socket the trainer asks for children: any message, answered by `{}` with three descriptors, which are a child's *cell*: the pipe
+on which its code is written, the pipe on which its output is read, and a socket for commands about it, JSON again:
 
-- `{"open": true}` forks a child; the answer `{"cell": key}` brings our ends of its pipes: code to write, output to read.
-- `{"run": key, "timeout_s": s, "next": bool}` runs what is written on the code pipe. The answer `{"status": ..., "alive": ...}` brings,
-  for `next`, a new `cell` as `open` does, forked while this one was running.
-- `{"stop": true}`, in the middle of a run, kills it: too much output. `{"end": key}` kills a child. Neither is answered.
+- `{"run": timeout_s}` runs what is written on the code pipe, and is answered by `{"status": ..., "alive": ...}`. Where each child runs one
+  piece of code only, the answer brings the cell of the next one, which was forked while this one was running.
+- `{"stop": true}` ends a run: too much output. Closing the socket ends the child.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import gc
 import importlib
 import json
@@ -27,34 +29,34 @@ from mentor_pl.tools.sandbox import child, kernel, landlock, namespaces, seccomp
 from mentor_pl.tools.workers.lifeline import die_with
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Process:
-    """A forked child; `status_fd` is our end of its status pipe, `reached` says that it has confined itself."""
+    """A forked child.
+
+    Attributes:
+        pid: Its process id.
+        pidfd: Becomes readable when it ends.
+        status_fd: Our end of its status pipe.
+        control: Commands about it.
+        trainer_ends: The descriptors of its cell, until they are sent.
+        reached: True once it has confined itself.
+        deadline: When its run has to end, by the monotonic clock; None while it does not run.
+    """
 
     pid: int
     pidfd: int
     status_fd: int
+    control: socket.socket
+    trainer_ends: list[int]
     reached: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opened:
-    """The trainer's ends of a new child's pipes, until they are sent."""
-
-    key: int
-    code_fd: int
-    output_fd: int
-
-    def close(self) -> None:
-        os.close(self.code_fd)
-        os.close(self.output_fd)
+    deadline: float | None = None
 
 
 class Zygote:
     """Serves one trainer.
 
     Args:
-        control: The socket that commands come from.
+        control: The socket on which the trainer asks for children.
         confinement: What every child is made to.
         rules: Landlock ruleset for the children.
     """
@@ -67,38 +69,35 @@ class Zygote:
         self._shared_disk = None if confinement.keep_variables else confinement.writable
         if self._shared_disk is not None:
             namespaces.mount_disk(self._shared_disk, confinement.disk_bytes)
-        self._processes: dict[int, _Process] = {}
+        self._spare: _Process | None = None
+        self._by_fd: dict[int, _Process] = {}
+        self._running: dict[int, _Process] = {}
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
 
     def serve(self) -> None:
         """Answer commands until the trainer closes the socket; no child survives that."""
-        while (command := self._next_command()) is not None:
-            if "open" in command:
-                self._answer({}, self._fork())
-            elif "run" in command:
-                self._answer(*self._run(**command))
-            elif "end" in command:
-                self._end(command["end"])
-            # else a `stop` that came after its run had ended
-        for key in list(self._processes):
-            self._end(key)
+        while True:
+            deadlines = [process.deadline for process in self._running.values() if process.deadline is not None]
+            patience_ms = max(0.0, min(deadlines) - time.monotonic()) * 1e3 if deadlines else None
+            ready = {fd for fd, _ in self._poll.poll(patience_ms)}
+            if self._control.fileno() in ready:
+                if not self._control.recv(64):
+                    break
+                self._send(self._control, {}, self._next_process())
+            for process in {p.pid: p for fd in ready if (p := self._by_fd.get(fd)) is not None}.values():
+                self._attend(process, ready)
+            for process in list(self._running.values()):
+                if process.deadline is not None and process.deadline <= time.monotonic():
+                    self._finish(process, "timeout")
+        for process in {p.pid: p for p in self._by_fd.values()}.values():
+            self._end(process)
 
-    def _next_command(self) -> dict[str, Any] | None:
-        message = self._control.recv(4096)
-        return json.loads(message) if message else None
-
-    def _answer(self, fields: Mapping[str, Any], opened: _Opened | None) -> None:
-        if opened is None:
-            self._control.send(json.dumps(fields).encode())
-            return
-        socket.send_fds(
-            self._control, [json.dumps({**fields, "cell": opened.key}).encode()], [opened.code_fd, opened.output_fd]
-        )
-        opened.close()
-
-    def _fork(self) -> _Opened:
-        code_fd, our_code_fd = os.pipe()
-        our_output_fd, output_fd = os.pipe()
+    def _fork(self) -> _Process:
+        code_fd, trainer_code_fd = os.pipe()
+        trainer_output_fd, output_fd = os.pipe()
         status_fd, child_status_fd = os.pipe()
+        control, trainer_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:
             try:
@@ -107,93 +106,146 @@ class Zygote:
                 os._exit(125)
         for fd in (code_fd, output_fd, child_status_fd):
             os.close(fd)
-        self._processes[pid] = _Process(pid=pid, pidfd=os.pidfd_open(pid), status_fd=status_fd)
-        return _Opened(key=pid, code_fd=our_code_fd, output_fd=our_output_fd)
+        process = _Process(
+            pid=pid,
+            pidfd=os.pidfd_open(pid),
+            status_fd=status_fd,
+            control=control,
+            trainer_ends=[trainer_code_fd, trainer_output_fd, trainer_control.detach()],
+        )
+        for fd in (process.pidfd, process.status_fd, control.fileno()):
+            self._by_fd[fd] = process
+        self._poll.register(control, select.POLLIN)
+        return process
 
     def _become_child(self, code_fd: int, output_fd: int, status_fd: int) -> None:
         sources = (os.open(os.devnull, os.O_RDONLY), output_fd, output_fd, status_fd, code_fd, self._rules)
         # Out of the way first: a source may lie where another one is to go.
-        lifted = [os.dup2(source, 100 + target) for target, source in enumerate(sources)]
+        lifted = [fcntl.fcntl(source, fcntl.F_DUPFD, 1000) for source in sources]
         for target, source in enumerate(lifted):
             os.dup2(source, target)
-        os.closerange(child.RULES_FD + 1, 4096)
+        os.closerange(child.RULES_FD + 1, 1 << 20)
         child.run(self._confinement, self._system_calls)
 
-    def _run(self, *, run: int, timeout_s: float, next: bool) -> tuple[dict[str, Any], _Opened | None]:
-        """Wait until the run ends one way or another; return how, whether the child lives on, and the child to come."""
-        deadline = time.monotonic() + timeout_s
-        if (process := self._processes.get(run)) is None:
-            return {"status": "lost", "alive": False}, None
-        if self._confinement.keep_variables and process.reached:
-            self._forget_stale_words(process)
+    def _next_process(self) -> _Process:
+        process, self._spare = self._spare or self._fork(), None
+        return process
+
+    def _send(self, to: socket.socket, fields: Mapping[str, Any], process: _Process | None) -> None:
+        with contextlib.suppress(OSError):  # whoever asked may be gone
+            socket.send_fds(to, [json.dumps(fields).encode()], process.trainer_ends if process else [])
+        if process is not None:
+            self._close_trainer_ends(process)
+
+    def _close_trainer_ends(self, process: _Process) -> None:
+        for fd in process.trainer_ends:
+            os.close(fd)
+        process.trainer_ends = []
+
+    def _attend(self, process: _Process, ready: set[int]) -> None:
+        """Hear what the process says before noticing that it ended, and that before obeying the trainer."""
+        if process.status_fd in ready:
+            self._hear(process)
+        elif process.pidfd in ready:
+            self._finish(process, "exited")
+        elif process.control.fileno() in ready:
+            self._obey(process)
+
+    def _obey(self, process: _Process) -> None:
+        try:
+            message = process.control.recv(4096)
+        except OSError:
+            message = b""
+        command: dict[str, Any] = json.loads(message) if message else {}
+        if not message:
+            self._end(process)
+        elif "run" in command and process.deadline is None:
+            self._start(process, command["run"])
+        elif "stop" in command and process.deadline is not None:
+            self._finish(process, "output")
+
+    def _start(self, process: _Process, timeout_s: float) -> None:
+        process.deadline = time.monotonic() + timeout_s
+        self._running[process.pid] = process
+        if self._confinement.keep_variables:
+            if process.reached:
+                self._forget_stale_words(process)
             os.kill(process.pid, signal.SIGCONT)
-        opened = self._fork() if next else None
-        status = self._watch(process, deadline)
-        if status in ("done", "raised"):
-            # Stopped between calls, so that a thread left behind costs nothing and prints nothing.
-            os.kill(process.pid, signal.SIGSTOP)
-            return {"status": {"done": "ok", "raised": "error"}[status], "alive": True}, opened
-        exit_status = self._end(run)
-        if not process.reached:
-            status = "unconfined"
-        elif status == "exited":
-            status = "ok" if exit_status == 0 else "error" if exit_status > 0 else "crashed"
-        return {"status": status, "alive": False}, self._on_a_clean_disk(opened)
-
-    def _on_a_clean_disk(self, opened: _Opened | None) -> _Opened | None:
-        """Replace the disk that ended code has written to, and the child that already stands on it."""
-        if self._shared_disk is None or not os.listdir(self._shared_disk):
-            return opened  # a new disk costs milliseconds, so an unused one is kept
-        namespaces.unmount_disk(self._shared_disk)
-        namespaces.mount_disk(self._shared_disk, self._confinement.disk_bytes)
-        if opened is None:
-            return None
-        self._end(opened.key)
-        opened.close()
-        return self._fork()
-
-    def _watch(self, process: _Process, deadline: float) -> str:
-        poll = select.poll()
-        for fd in (process.status_fd, process.pidfd, self._control.fileno()):
-            poll.register(fd, select.POLLIN)
-        while True:
-            ready = [fd for fd, _ in poll.poll(max(0.0, deadline - time.monotonic()) * 1e3)]
-            if not ready:
-                return "timeout"
-            if process.status_fd in ready:
-                word = os.read(process.status_fd, 1)
-                if word == child.REACHED:
-                    process.reached = True
-                elif self._confinement.keep_variables and word in (child.DONE, child.RAISED):
-                    return "done" if word == child.DONE else "raised"
-                elif not word:
-                    poll.unregister(process.status_fd)
-            elif process.pidfd in ready:
-                return "exited"
-            elif self._control.fileno() in ready:
-                if self._next_command() is None:
-                    os._exit(0)
-                return "output"
+        elif self._spare is None:
+            self._spare = self._fork()
+        self._poll.register(process.status_fd, select.POLLIN)
+        self._poll.register(process.pidfd, select.POLLIN)
 
     def _forget_stale_words(self, process: _Process) -> None:
         """Drop what the code itself may have written to its status pipe ahead of time."""
         os.set_blocking(process.status_fd, False)
-        try:
+        with contextlib.suppress(BlockingIOError):
             while os.read(process.status_fd, 4096):
                 pass
-        except BlockingIOError:
-            pass
         os.set_blocking(process.status_fd, True)
 
-    def _end(self, key: int) -> int:
-        """Kill a child that still lives, and return its exit status, negative for a signal."""
-        if (process := self._processes.pop(key, None)) is None:
-            return 0
+    def _hear(self, process: _Process) -> None:
+        word = os.read(process.status_fd, 1)
+        if word == child.REACHED:
+            process.reached = True
+        elif not word:
+            self._poll.unregister(process.status_fd)
+        elif self._confinement.keep_variables and word in (child.DONE, child.RAISED):
+            # Stopped between calls, so that a thread left behind costs nothing and prints nothing.
+            os.kill(process.pid, signal.SIGSTOP)
+            self._rest(process)
+            self._send(process.control, {"status": "ok" if word == child.DONE else "error", "alive": True}, None)
+
+    def _rest(self, process: _Process) -> None:
+        if process.deadline is not None:
+            process.deadline = None
+            del self._running[process.pid]
+            for fd in (process.status_fd, process.pidfd):
+                with contextlib.suppress(KeyError):
+                    self._poll.unregister(fd)
+
+    def _finish(self, process: _Process, status: str) -> None:
+        """End a run together with its process, and say how it ended."""
+        exit_status = self._kill(process)
+        if not process.reached:
+            status = "unconfined"
+        elif status == "exited":
+            status = "ok" if exit_status == 0 else "error" if exit_status > 0 else "crashed"
+        following = None
+        if not self._confinement.keep_variables:
+            self._clean_disk()
+            following = self._next_process()
+        self._send(process.control, {"status": status, "alive": False}, following)
+        self._forget(process)
+
+    def _clean_disk(self) -> None:
+        """Replace the disk that ended code has written to, and the spare child that already stands on it."""
+        if self._shared_disk is None or not os.listdir(self._shared_disk):
+            return  # a new disk costs milliseconds, so an unused one is kept
+        if self._spare is not None:
+            self._end(self._spare)
+            self._spare = None
+        namespaces.unmount_disk(self._shared_disk)
+        namespaces.mount_disk(self._shared_disk, self._confinement.disk_bytes)
+
+    def _end(self, process: _Process) -> None:
+        self._kill(process)
+        self._forget(process)
+
+    def _kill(self, process: _Process) -> int:
+        """Kill a child that may still live, and return its exit status, negative for a signal."""
+        self._rest(process)
         os.kill(process.pid, signal.SIGKILL)  # of one that has exited already, it changes nothing
-        status = os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1])
+        return os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1])
+
+    def _forget(self, process: _Process) -> None:
+        self._poll.unregister(process.control)
+        for fd in (process.pidfd, process.status_fd, process.control.fileno()):
+            del self._by_fd[fd]
         os.close(process.pidfd)
         os.close(process.status_fd)
-        return status
+        process.control.close()
+        self._close_trainer_ends(process)
 
 
 def _hide_ourselves() -> None:
@@ -234,5 +286,6 @@ def main(control_fd: int, lifeline_fd: int) -> None:
     gc.collect()
     gc.freeze()  # children then do not touch, and so not copy, the pages of what is already there
     features = {"landlock": landlock.abi(), "namespaces": refused is None, "why_not": refused, "nobody": became_nobody}
-    control.send(json.dumps(features).encode())
-    zygote.serve()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the trainer was killed meanwhile
+        control.send(json.dumps(features).encode())
+        zygote.serve()
