@@ -184,7 +184,7 @@ def _plot(summary: dict[str, Any], path: Path) -> bool:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, 2, figsize=(11, 4.5), sharey=True)
+    figure, panels = pyplot.subplots(1, 2, figsize=(11, 5), sharey=True)
     for panel, label in zip(panels, ("in domain", "out of domain"), strict=True):
         for name, row in summary.items():
             x, y = row[label]["tool_similarity"], row[label]["accuracy"]
@@ -203,8 +203,8 @@ def _plot(summary: dict[str, Any], path: Path) -> bool:
         panel.set(title=label, xlabel="similarity of tool use to the teacher (1 - JSD, bits)")
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("accuracy")
-    panels[1].legend(loc="lower right")
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0.12, 1, 1))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="lower center", ncols=3)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
     return True
