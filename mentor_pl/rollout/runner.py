@@ -106,13 +106,14 @@ class RolloutRunner:
                 )
                 for sample in range(group_size)
             ]
+        pool = ThreadPoolExecutor(_TOOL_THREADS, thread_name_prefix="tools")
         try:
-            with (
-                engine.session(sampling, self.protocol.stop_token_ids) as session,
-                ThreadPoolExecutor(_TOOL_THREADS, thread_name_prefix="tools") as pool,
-            ):
+            with engine.session(sampling, self.protocol.stop_token_ids) as session:
                 done = _Loop(rows, session, pool, self.toolbox, self.limits.park_after_s, should_stop).run()
         finally:
+            pool.shutdown(
+                wait=False, cancel_futures=True
+            )  # where the rollout broke off, calls may run to their time limit
             for row in rows:
                 row.close()
         return [
@@ -150,7 +151,6 @@ class _Loop:
         while len(self._done) < len(self._rows):
             completions = self._session.poll(interrupt=self._interrupted)
             if self._should_stop():
-                self._pool.shutdown(wait=False, cancel_futures=True)
                 raise RolloutStopped
             self._take_completions(completions)
             if not completions and self._parked:  # nothing to decode: wait for tools

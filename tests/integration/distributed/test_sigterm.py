@@ -1,0 +1,73 @@
+"""SIGTERM in the middle of a rollout: it is given up at once on every rank, and the checkpoint goes on where the last round ended."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mentor_pl.training.checkpoint_io import AtomicCheckpointIO
+from tests.integration.distributed.runs import DDP, FSDP, Runs, environment
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+# The first rounds' tools answer; once the file "stuck" exists, each call takes far longer than the test may.
+STUCK_TOOLS = """
+import functools, pathlib, time
+from mentor_pl.tools import arithmetic
+
+HERE = pathlib.Path(__file__).parent
+
+def hanging(function):
+    @functools.wraps(function)
+    def call(*arguments, **named):
+        (HERE / "called").touch()
+        while (HERE / "stuck").exists():
+            time.sleep(0.1)
+        return function(*arguments, **named)
+    return call
+
+__all__ = ["add", "subtract", "multiply", "divide", "power", "modulo", "square_root", "absolute", "maximum", "minimum", "average", "percentage"]
+__all__ = [name for name in dir(arithmetic) if not name.startswith("_") and getattr(getattr(arithmetic, name), "__module__", "") == arithmetic.__name__]
+for name in __all__:
+    globals()[name] = hanging(getattr(arithmetic, name))
+"""
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("strategy", [(), DDP, FSDP], ids=["one process", "ddp", "fsdp"])
+def test_a_rollout_stuck_in_its_tools_is_given_up(tmp_path: Path, strategy: tuple[str, ...]) -> None:
+    runs = Runs(tmp_path)
+    (tmp_path / "stuck_tools.py").write_text(STUCK_TOOLS)
+    tools = [{"class_path": "PythonFunctions", "init_args": {"module": "stuck_tools", "timeout_s": 3600.0}}]
+    command = runs.command("run", *strategy, "--data.tools", json.dumps(tools), "--trainer.max_steps", "50")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mentor_pl", *command],
+        env={**environment(), "PYTHONPATH": f"{environment()['PYTHONPATH']}:{tmp_path}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        wait_for(runs.checkpoint("run", 1), process)
+        (tmp_path / "stuck").touch()
+        (tmp_path / "called").unlink(missing_ok=True)
+        wait_for(tmp_path / "called", process)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=600)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signal.SIGTERM, output
+    saved = AtomicCheckpointIO().load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert saved["global_step"] >= 1
+    assert saved["loops"]["fit_loop"]["state_dict"]["combined_loader"] == [{"rounds_done": saved["global_step"]}]
