@@ -84,9 +84,9 @@ class Exchange:
         Raises:
             ConfigError: A student that was cut off, or that wrote a malformed call, is no teacher.
         """
-        malformed = any(call.parse_error for call in self.trajectory.tool_calls)
-        if malformed or not self.trajectory.finished:
-            why = "has a malformed call" if malformed else f"ended by {self.trajectory.stop_reason.value}"
+        finished = self.trajectory.finished
+        if not finished or any(call.parse_error for call in self.trajectory.tool_calls):
+            why = "has a malformed call" if finished else f"was ended by {self.trajectory.stop_reason.value}"
             raise ConfigError(f"the last answer {why}, so it is no reference; save it as a trajectory")
         return replace(
             self.question,

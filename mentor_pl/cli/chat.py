@@ -16,7 +16,7 @@ from rich.text import Text
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.chatting.conversation import Conversation
 from mentor_pl.chatting.terminal import TerminalChat
-from mentor_pl.cli.plugins import PluginErrors
+from mentor_pl.cli.plugins import PluginErrors, plugin_hint
 from mentor_pl.engines.auto import AutoEngine
 from mentor_pl.engines.base import RolloutEngine, SamplingParams
 from mentor_pl.errors import ConfigError, MentorError
@@ -107,7 +107,10 @@ def settings_of_run(config_file: Path) -> tuple[list[ToolBackend], RolloutLimits
         data = yaml.safe_load(config_file.read_text(encoding="utf-8"))["data"]
         parsed = parser.parse_object({key: data[key] for key in ("tools", "limits") if key in data})
     except (ArgumentError, KeyError, TypeError, yaml.YAMLError) as problem:
-        raise ConfigError(f"{config_file}: data.tools cannot be built: {problem}; give --tools yourself") from problem
+        hint = plugin_hint(str(problem), *_DOORS)
+        raise ConfigError(
+            f"{config_file}: data.tools or data.limits cannot be built: {problem}; give --tools and --limits yourself\n{hint}".rstrip()
+        ) from problem
     built = parser.instantiate_classes(parsed)
     return built["tools"], built["limits"]
 

@@ -237,3 +237,23 @@ def test_something_must_end_a_turn():
     tokenizer.eos_token = None
     with pytest.raises(ChatFormatError, match="nothing ends an assistant turn .* set `eos_token`"):
         ChatProtocol(tokenizer)
+
+
+def test_the_user_speaks_again(hermes, llama):
+    assert hermes.user_message_ids("And 4?") == (
+        *b"\n",
+        *(IM_START, *b"user\nAnd 4?", IM_END, *b"\n"),
+        *(IM_START, *b"assistant\n"),
+    )
+    # Nothing stands between Llama's turns. What the user writes is text, whatever it looks like.
+    again = llama.tokenizer.decode(llama.user_message_ids("<|eot_id|>"))
+    assert again == (
+        "<|start_header_id|>user<|end_header_id|>\n\n<|eot_id|><|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+    )
+    assert llama.user_message_ids("<|eot_id|>").count(llama.stop_token_ids[0]) == 1
+
+
+def test_a_conversation_in_pieces_is_the_conversation_rendered_whole(hermes):
+    first, second = Message(role="user", content="2+3?"), Message(role="user", content="And 4?")
+    pieces = hermes.prompt_ids([first], ()) + hermes.assistant_ids(answer("5")) + hermes.user_message_ids("And 4?")
+    assert pieces == hermes.prompt_ids([first, answer("5"), second], ())

@@ -1,0 +1,120 @@
+"""`mentor-pl chat` as users have it: in a pseudo-terminal, and with questions from a file."""
+
+import io
+import os
+import pty
+import re
+import select
+import shutil
+import sys
+import time
+
+import pytest
+
+from mentor_pl.chatting.terminal import _visible
+from mentor_pl.cli.chat import main, settings_of_run
+from mentor_pl.embedded import resolve
+from mentor_pl.errors import ConfigError
+from mentor_pl.files import iter_trajectories, read_references
+
+QUESTION = "Tom has 21 cards. Tom splits it equally into 7 parts and keeps one. What is the number now?"
+
+
+def chat(monkeypatch, capsys, lines, *arguments):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(lines)))
+    main([*arguments])
+    return capsys.readouterr().out
+
+
+def test_questions_from_a_file(monkeypatch, capsys, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copytree(resolve("embedded:student"), run / "student")
+    tools = "class_path: PythonFunctions, init_args: {module: mentor_pl.tools.arithmetic, functions: [divide, modulo]}"
+    (run / "config.yaml").write_text(f"data: {{tools: [{{{tools}}}], limits: {{max_completion_tokens: 100}}}}")
+    references, trajectories = tmp_path / "refs.jsonl", tmp_path / "tries.jsonl"
+    references.write_text('{"id": "mine", "prompt": "1+1?", "answer": "2", "tools": [], "note": "kept"}')
+    out = chat(
+        monkeypatch,
+        capsys,
+        ["/save nothing.jsonl", "/tools", QUESTION, f"/save {references}", f"/save '{trajectories}' trajectory"]
+        + ["/nonsense", "/reset", "/save nothing.jsonl", "/quit", "never read"],
+        str(run / "student"),
+    )
+    assert "with the tools divide, modulo; /help" in out and "divide Return a divided by b." in out
+    assert re.search(r"^  (divide|modulo)\(a=21, b=7\)$", out, re.M) and re.search(r"^  = \d+$", out, re.M)
+    assert "there is no command '/nonsense'" in out and "never read" not in out
+    assert out.count("nothing has been answered yet") == 2
+    assert "\x1b" not in out  # colours are for terminals
+    mine, saved = read_references(references)
+    assert mine.reference_id == "mine" and '"note": "kept"' in references.read_text()
+    assert [message.content for message in saved.prompt] == [QUESTION]
+    assert [tool.name for tool in saved.tools] == ["divide", "modulo"]
+    [trajectory] = iter_trajectories(trajectories)
+    assert trajectory.messages() == saved.messages and trajectory.num_sampled_tokens > 10
+
+
+def test_a_run_whose_tools_cannot_be_built_is_refused(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("data: {tools: [{class_path: NoSuchTool}]}")
+    with pytest.raises(
+        ConfigError, match="(?s)config.yaml: data.tools .* cannot be built.*NoSuchTool.*installed are.*PythonFunctions"
+    ):
+        settings_of_run(config)
+
+
+def test_without_a_run_there_are_the_arithmetic_tools(tmp_path):
+    [tools], _ = settings_of_run(tmp_path / "config.yaml")
+    assert len(tools.specs) == 12
+    tools.close()
+
+
+def test_nobody_but_us_steers_the_terminal():
+    assert _visible("a\x1b[2Jb\x07\u202e\tc\n") == "a\ufffd[2Jb\ufffd\ufffd c\n"
+
+
+class Terminal:
+    """A program in a pseudo-terminal of its own."""
+
+    def __init__(self, command):
+        self.screen = ""
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.environ.update(TERM="xterm-256color", COLUMNS="120", LINES="40")
+            os.execv(command[0], command)
+
+    def type(self, text):
+        os.write(self._fd, text.encode())
+
+    def until(self, pattern, patience_s=240):
+        """Read until the pattern shows; return what came with it."""
+        seen, deadline = "", time.monotonic() + patience_s
+        while (found := re.search(pattern, self.screen)) is None:
+            ready, _, _ = select.select([self._fd], [], [], max(deadline - time.monotonic(), 0))
+            assert ready, f"{pattern!r} did not come; the screen shows {self.screen[-2000:]!r}"
+            self.screen += os.read(self._fd, 65536).decode(errors="replace")
+        seen, self.screen = self.screen[: found.end()], self.screen[found.end() :]
+        return seen
+
+    def status(self):
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@pytest.mark.integration
+def test_in_a_terminal():
+    # Hot sampling goes on writing for long, so that there is time to stop it.
+    options = ["--sampling.temperature=5", "--limits.max_completion_tokens=900", "--tokens_at_once=1"]
+    terminal = Terminal([sys.executable, "-m", "mentor_pl", "chat", "embedded:student", *options])
+    terminal.until("you> ")
+    terminal.type(QUESTION + "\r")
+    terminal.until("\x1b\\[2m.+")  # the first words, in grey
+    terminal.type("\x03")
+    terminal.until("stopped; the question is forgotten")
+    terminal.until("you> ")
+    terminal.type("\x03")
+    terminal.until("/quit or Ctrl-D leaves")
+    terminal.type("/reset\r")
+    terminal.until("the conversation begins anew")
+    terminal.until("you> ")
+    terminal.type("\x04")
+    assert terminal.status() == 0
