@@ -21,7 +21,7 @@ from mentor_pl.plugins import load_plugins
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.answers import final_answer
 from mentor_pl.rewards.correct import Correct
-from mentor_pl.rewards.program import RewardProgram, ScoredGroup
+from mentor_pl.rewards.program import RewardProgram, ScoredGroup, has_teacher
 from mentor_pl.trajectory import TrajectoryGroup
 
 REWARDS = "mentor_pl.rewards"
@@ -119,7 +119,8 @@ def explanation(program: RewardProgram, scored: ScoredGroup) -> Group:
     for exit_ in program.exits:
         taken = "taken" if exit_.name == left_by else ""
         table.add_row("exit", escape(exit_.name), taken, "", "", f"{exit_.reward:g}" if taken else "", style="dim")
-    for term, adds in zip(program.terms, program.contributions(scores).values(), strict=True):
+    added = program.contributions(scores, guided=has_teacher(scored.group.references))
+    for term, adds in zip(program.terms, added.values(), strict=True):
         gate = "" if term.gate is None else f"{term.gate} = {scores[term.gate]:g}, floor {term.gate_floor:g}"
         table.add_row(
             escape(term.name),

@@ -100,14 +100,19 @@ class RewardProgram:
     Attributes:
         terms: The terms, at least one.
         exits: The exits, asked in order.
+        need_teacher: Names of terms that compare with a teacher's solution. For a prompt that has none they drop out, and the weights
+            of the others grow by one factor, so that the positive ones add up to what they do elsewhere. Unless named, a term counts
+            for every prompt.
     """
 
     terms: Sequence[RewardTerm]
     exits: Sequence[RewardExit] = ()
+    need_teacher: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "terms", tuple(self.terms))
         object.__setattr__(self, "exits", tuple(self.exits))
+        object.__setattr__(self, "need_teacher", tuple(self.need_teacher))
         if not self.terms:
             raise ConfigError("the reward programme has no terms; give it at least one")
         for name, count in Counter(term.name for term in self.terms).items():
@@ -121,6 +126,24 @@ class RewardProgram:
                 )
         for term in self.terms:
             _check_cycle(term.name, gates)
+        self._check_need_teacher(gates)
+
+    def _check_need_teacher(self, gates: dict[str, str | None]) -> None:
+        for name in self.need_teacher:
+            if name not in gates:
+                raise ConfigError(f"need_teacher names {name!r}, which is not a term; the terms are {', '.join(gates)}")
+        for name, gate in gates.items():
+            if gate in self.need_teacher and name not in self.need_teacher:
+                raise ConfigError(
+                    f"reward term {name!r}: its gate {gate!r} drops out where there is no teacher; add {name!r} to need_teacher"
+                )
+        if self.need_teacher and not self._positive_weight(without=self.need_teacher):
+            raise ConfigError(
+                f"need_teacher is {', '.join(self.need_teacher)}: no term with a positive weight is left for prompts without a teacher"
+            )
+
+    def _positive_weight(self, without: Sequence[str] = ()) -> float:
+        return math.fsum(term.weight for term in self.terms if term.weight > 0 and term.name not in without)
 
     def score_group(self, group: TrajectoryGroup) -> ScoredGroup:
         """Score all attempts at one prompt.
@@ -130,20 +153,35 @@ class RewardProgram:
         """
         leaving = [_scores(exit_.name, exit_.unless, group) for exit_ in self.exits]
         scores = {term.name: _scores(f"reward term {term.name!r}", term.component, group) for term in self.terms}
+        guided = has_teacher(group.references)
         rewards: list[float] = []
         exits: list[str | None] = []
         for index in range(len(group.trajectories)):
             taken = next((e for e, column in zip(self.exits, leaving, strict=True) if column[index] == 0.0), None)
             exits.append(taken.name if taken else None)
-            rewards.append(taken.reward if taken else self._sum({name: row[index] for name, row in scores.items()}))
+            rewards.append(taken.reward if taken else self._sum({n: row[index] for n, row in scores.items()}, guided))
         return ScoredGroup(group=group, rewards=tuple(rewards), scores=scores, exits=tuple(exits))
 
-    def contributions(self, scores: dict[str, float]) -> dict[str, float]:
-        """Return what each term adds to the reward of a trajectory that takes no exit, given every term's score."""
-        return {t.name: t.contribution(scores[t.name], scores[t.gate] if t.gate else None) for t in self.terms}
+    def contributions(self, scores: dict[str, float], *, guided: bool = True) -> dict[str, float]:
+        """Return what each term adds to the reward of a trajectory that takes no exit.
 
-    def _sum(self, scores: dict[str, float]) -> float:
-        return round(math.fsum(self.contributions(scores).values()), 12)  # 0.7 + 0.3 + 0.1 is 1.1, not 1.0999...
+        Args:
+            scores: Of every term, by name.
+            guided: Whether the prompt has a teacher's solution; see `has_teacher`.
+        """
+        dropped = () if guided else self.need_teacher
+        factor = self._positive_weight() / self._positive_weight(without=dropped) if dropped else 1.0
+        return {
+            t.name: 0.0
+            if t.name in dropped
+            else factor * t.contribution(scores[t.name], scores[t.gate] if t.gate else None)
+            for t in self.terms
+        }
+
+    def _sum(self, scores: dict[str, float], guided: bool) -> float:
+        return round(
+            math.fsum(self.contributions(scores, guided=guided).values()), 12
+        )  # 0.7 + 0.3 + 0.1 is 1.1, not 1.0999...
 
     def explain(self, trajectory: Trajectory, references: Sequence[Reference]) -> str:
         """Say in lines of text how one trajectory's reward comes about.
@@ -158,11 +196,18 @@ class RewardProgram:
         lines = [f"{trajectory.reference_id}: reward {scored.rewards[0]:g}"]
         if not counts:
             lines.append(f"  left by the exit {scored.exits[0]!r}; the terms do not count")
-        for term, amount in zip(self.terms, self.contributions(scores).values(), strict=True):
+        for term, amount in zip(
+            self.terms, self.contributions(scores, guided=has_teacher(references)).values(), strict=True
+        ):
             gate = f", gated on {term.gate} with floor {term.gate_floor:g}" if term.gate else ""
             share = f" = {amount:+g}" if counts else ""
             lines.append(f"  {term.name}: score {scores[term.name]:g} x weight {term.weight:g}{gate}{share}")
         return "\n".join(lines)
+
+
+def has_teacher(references: Sequence[Reference]) -> bool:
+    """Say whether some reference of a prompt holds a solution: its messages, or at least its calls."""
+    return any(reference.messages or reference.tool_calls for reference in references)
 
 
 def _check_component(where: str, field: str, value: Any) -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mentor_pl.errors import ConfigError, RewardError
-from mentor_pl.messages import Message
+from mentor_pl.messages import Message, ToolCall
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.base import RewardComponent
 from mentor_pl.rewards.finished import Finished
@@ -103,6 +104,26 @@ def test_a_component_may_judge_a_group_at_once() -> None:
     )
 
 
+def test_terms_that_need_a_teacher_drop_out_without_one_and_the_rest_is_renormalised() -> None:
+    terms = [
+        term("a", 0.7),
+        term("b", 0.3, gate="a", gate_floor=0.2),
+        term("c", 0.1),
+        term("d", -0.2),
+    ]
+    text = "a=1 b=1 c=1 d=0.5"
+    unguided = RewardProgram(terms=terms, need_teacher=["b"])
+    # Without b, 0.8 of the positive weight of 1.1 is left: everything grows by 1.1 / 0.8 = 1.375, the penalty too.
+    assert unguided.score_group(group(text, "a=0 b=1 c=1 d=0")).rewards == (0.9625, 0.1375)  # 1.375 * 0.7, 1.375 * 0.1
+    assert "b: score 1 x weight 0.3, gated on a with floor 0.2 = +0" in unguided.explain(trajectory(text), [REFERENCE])
+    # With a teacher, and where nothing is named, all terms count as they are.
+    call = ToolCall(call_id="call_0", name="add")
+    guided = TrajectoryGroup(
+        references=(REFERENCE, replace(REFERENCE, tool_calls=(call,))), trajectories=(trajectory(text),)
+    )
+    assert unguided.score_group(guided).rewards == RewardProgram(terms=terms).score_group(group(text)).rewards == (1.0,)
+
+
 def test_explain_says_how_a_reward_comes_about() -> None:
     program = RewardProgram(
         exits=[RewardExit(unless=Finished(), reward=0.0)],
@@ -136,6 +157,18 @@ def test_explain_says_how_a_reward_comes_about() -> None:
         (
             lambda: RewardProgram(terms=[term("a", gate="b"), term("b", gate="c"), term("c", gate="b")]),
             "gates go round in a circle, a -> b -> c -> b; drop one",
+        ),
+        (
+            lambda: RewardProgram(terms=[term("a"), term("b")], need_teacher=["z"]),
+            "need_teacher names 'z', which is not a term; the terms are a, b",
+        ),
+        (
+            lambda: RewardProgram(terms=[term("a", gate="b"), term("b")], need_teacher=["b"]),
+            "reward term 'a': its gate 'b' drops out where there is no teacher; add 'a' to need_teacher",
+        ),
+        (
+            lambda: RewardProgram(terms=[term("a"), term("b", -1.0)], need_teacher=["a"]),
+            "need_teacher is a: no term with a positive weight is left",
         ),
         (lambda: term("a", gate="b", gate_floor=1.5), r"reward term 'a': gate_floor is 1.5; it must lie in \[0, 1\]"),
         (lambda: term("a", gate_floor=0.5), "gate_floor is 0.5 but there is no gate; name one or drop gate_floor"),
