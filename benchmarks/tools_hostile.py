@@ -29,6 +29,7 @@ from pathlib import Path
 from benchmarks.tools_hostile_snippets import SNIPPETS, Snippet
 from mentor_pl.messages import ToolCall, ToolResult
 from mentor_pl.tools.interpreter import PythonInterpreter
+from mentor_pl.tools.toolbox import ToolBox
 
 _SLOW_EVERY = 20  # rounds; those snippets last until their time is up, and there is nothing new to see each time
 
@@ -154,6 +155,7 @@ def run(
             memory_mb=256,
             namespaces=namespaces,
         )
+        box = ToolBox([backend])
 
         def attack(snippet: Snippet) -> None:
             nonlocal made, slowest_s
@@ -173,7 +175,7 @@ def run(
 
         def control(number: int) -> None:
             nonlocal made
-            with backend.session() as session:
+            with box.session() as session:
                 code = f"import math; math.prod([{number}, 7])"
                 result = session(ToolCall(call_id="c", name="python", arguments={"code": code}))
             with lock:
@@ -192,7 +194,7 @@ def run(
                 round_number += 1
         duration_s = time.perf_counter() - start
         features = backend.features
-        backend.close()
+        box.close()
         time.sleep(0.1)
         damage = built.damage()
         leaked = len(descendants() - known)

@@ -11,12 +11,12 @@ from typing import Any
 _TABLE = """
 read 0  write 1  close 3  stat 4  fstat 5  lstat 6  poll 7  lseek 8  mmap 9  mprotect 10  munmap 11  brk 12  rt_sigaction 13
 rt_sigprocmask 14  rt_sigreturn 15  ioctl 16  pread64 17  pwrite64 18  readv 19  writev 20  access 21  pipe 22  select 23  sched_yield 24
-mremap 25  mincore 27  madvise 28  dup 32  dup2 33  pause 34  nanosleep 35  getitimer 36  alarm 37  setitimer 38  getpid 39  clone 56
-exit 60  wait4 61  kill 62  uname 63  fcntl 72  flock 73  fsync 74  fdatasync 75  ftruncate 77  getdents 78  getcwd 79  chdir 80
+mremap 25  madvise 28  dup 32  dup2 33  pause 34  nanosleep 35  getitimer 36  alarm 37  setitimer 38  getpid 39  clone 56
+exit 60  wait4 61  kill 62  uname 63  fcntl 72  fsync 74  fdatasync 75  ftruncate 77  getdents 78  getcwd 79  chdir 80
 fchdir 81  rename 82  mkdir 83  rmdir 84  unlink 87  readlink 89  umask 95  gettimeofday 96  getrlimit 97  getrusage 98  sysinfo 99
 times 100  getuid 102  getgid 104  geteuid 107  getegid 108  getppid 110  getpgrp 111  getresuid 118  getresgid 120  getpgid 121
 getsid 124  capset 126  rt_sigpending 127  rt_sigtimedwait 128  sigaltstack 131  statfs 137  fstatfs 138  arch_prctl 158  gettid 186
-time 201  futex 202  sched_getaffinity 204  getdents64 217  set_tid_address 218  fadvise64 221  clock_gettime 228  clock_getres 229
+time 201  futex 202  sched_getaffinity 204  getdents64 217  set_tid_address 218  clock_gettime 228  clock_getres 229
 clock_nanosleep 230  exit_group 231  epoll_wait 232  epoll_ctl 233  tgkill 234  openat 257  mkdirat 258  newfstatat 262  unlinkat 263
 renameat 264  readlinkat 267  faccessat 269  pselect6 270  ppoll 271  set_robust_list 273  epoll_pwait 281  eventfd2 290
 epoll_create1 291  dup3 292  pipe2 293  preadv 295  pwritev 296  prlimit64 302  getcpu 309  renameat2 316  seccomp 317  getrandom 318

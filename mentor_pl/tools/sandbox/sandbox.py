@@ -22,7 +22,7 @@ from mentor_pl.tools.workers.lifeline import Lifeline
 
 _BOOTSTRAP = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from mentor_pl.tools.sandbox.zygote import main; main(int(sys.argv[2]), int(sys.argv[3]))"
+    "from mentor_pl.tools.sandbox.zygote import main; main(int(sys.argv[2]))"
 )
 _PRELOAD = "ast collections datetime decimal fractions functools itertools json linecache math random re statistics string traceback"
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
@@ -97,7 +97,7 @@ class Sandbox:
         root = str(Path(mentor_pl.__file__).parent.parent)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-sSB", "-c", _BOOTSTRAP, root, str(theirs.fileno()), str(self._lifeline.worker_fd)],
+                [sys.executable, "-sSB", "-c", _BOOTSTRAP, root, str(theirs.fileno())],
                 pass_fds=(theirs.fileno(), self._lifeline.worker_fd),
                 env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", **_ONE_THREAD},
                 cwd="/",
@@ -106,10 +106,11 @@ class Sandbox:
                 start_new_session=True,
             )
         except OSError as failure:
+            self._lifeline.cut()
             raise ToolBackendError(f"the sandbox cannot be started: {failure}") from failure
         finally:
             theirs.close()
-            self._lifeline.forget_worker_fd()
+        self._lifeline.tie(self._process.pid)
         ours.settimeout(_START_TIMEOUT_S)
         try:
             ours.send(json.dumps(self._settings.for_zygote()).encode())

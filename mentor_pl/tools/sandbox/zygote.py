@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from mentor_pl.tools.sandbox import child, kernel, landlock, namespaces, seccomp
-from mentor_pl.tools.workers.lifeline import die_with
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,8 +66,9 @@ class Zygote:
         self._rules = rules
         self._system_calls = seccomp.program()
         self._shared_disk = None if confinement.keep_variables else confinement.writable
+        self._fresh_disk = 0
         if self._shared_disk is not None:
-            namespaces.mount_disk(self._shared_disk, confinement.disk_bytes)
+            self._mount_shared_disk(self._shared_disk)
         self._spare: _Process | None = None
         self._by_fd: dict[int, _Process] = {}
         self._running: dict[int, _Process] = {}
@@ -218,15 +218,20 @@ class Zygote:
         self._send(process.control, {"status": status, "alive": False}, following)
         self._forget(process)
 
+    def _mount_shared_disk(self, directory: str) -> None:
+        namespaces.mount_disk(directory, self._confinement.disk_bytes)
+        self._fresh_disk = os.stat(directory).st_mtime_ns
+
     def _clean_disk(self) -> None:
         """Replace the disk that ended code has written to, and the spare child that already stands on it."""
-        if self._shared_disk is None or not os.listdir(self._shared_disk):
-            return  # a new disk costs milliseconds, so an unused one is kept
+        # The time tells of files that were deleted again, too; code cannot set it. A new disk costs milliseconds: an unused one is kept.
+        if self._shared_disk is None or os.stat(self._shared_disk).st_mtime_ns == self._fresh_disk:
+            return
         if self._spare is not None:
             self._end(self._spare)
             self._spare = None
         namespaces.unmount_disk(self._shared_disk)
-        namespaces.mount_disk(self._shared_disk, self._confinement.disk_bytes)
+        self._mount_shared_disk(self._shared_disk)
 
     def _end(self, process: _Process) -> None:
         self._kill(process)
@@ -255,9 +260,8 @@ def _hide_ourselves() -> None:
     sys.argv = [""]
 
 
-def main(control_fd: int, lifeline_fd: int) -> None:
+def main(control_fd: int) -> None:
     """Start up as the trainer's first message says, answer with what the host granted, and serve."""
-    die_with(lifeline_fd)
     control = socket.socket(fileno=control_fd)
     settings: Mapping[str, Any] = json.loads(control.recv(1 << 20))
     sys.path[:] = settings["sys_path"]
@@ -277,7 +281,8 @@ def main(control_fd: int, lifeline_fd: int) -> None:
             kernel.call("prctl", kernel.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     writable = f"{place}/work" if refused is None else None
     os.environ["TMPDIR"] = os.environ["HOME"] = writable or "/nonexistent"
-    rules = landlock.ruleset([*settings["readable"], "/dev/null", "/dev/urandom"], [str(place)] if writable else [])
+    readable = [*settings["readable"], "/dev/urandom"]
+    rules = landlock.ruleset(readable, ["/dev/null", *([str(place)] if writable else [])])
     confinement = child.Confinement(writable=writable, **settings["confinement"])
     zygote = Zygote(control, confinement, rules)
     child.limit_zygote(confinement)

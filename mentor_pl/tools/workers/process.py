@@ -114,10 +114,11 @@ class FunctionWorker:
                 start_new_session=True,  # its own process group, so that one kill takes along whatever a tool has started
             )
         except OSError as failure:
+            self._lifeline.cut()
             raise ToolBackendError(f"a tool worker cannot be started: {failure}") from failure
         finally:
             theirs.close()
-            self._lifeline.forget_worker_fd()
+        self._lifeline.tie(self._process.pid)
         greeting = self._greet({"module": module, "functions": functions, "max_chars": max_chars})
         self.specs = tuple(ToolSpec(**spec) for spec in greeting["specs"])
         self.stateful: bool = greeting["stateful"]

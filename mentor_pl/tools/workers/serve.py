@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from mentor_pl.errors import ConfigError
 from mentor_pl.tools.results import truncated
-from mentor_pl.tools.workers.lifeline import die_with
+from mentor_pl.tools.workers.lifeline import watch
 from mentor_pl.tools.workers.signatures import TypedFunction, explain, load_functions
 
 _MAX_ERROR_CHARS = 500
@@ -113,7 +113,7 @@ def serve_sessions(
 
 def main(channel_fd: int, lifeline_fd: int) -> None:
     """Serve one trainer until it is gone."""
-    die_with(lifeline_fd)
+    watch(lifeline_fd)
     channel = Connection(channel_fd)
     settings = json.loads(channel.recv_bytes())
     try:

@@ -68,6 +68,7 @@ def sessions() -> Iterator[PythonInterpreter]:
         ("import math, statistics, itertools; statistics.mean([1, 2, 6])", "3"),
         ("import sys; print('to stderr', file=sys.stderr)", "to stderr"),
         ("exit()", "[no output]"),
+        ("import os; print('x', file=open(os.devnull, 'w'))", "[no output]"),
         ("with open('f', 'w') as f: f.write('x' * 5)\nimport os; os.listdir('.'), os.path.getsize('f')", "(['f'], 5)"),
         ("input()", "EOFError"),
     ],
@@ -120,6 +121,11 @@ def test_calls_share_nothing_without_keep_variables(python: PythonInterpreter) -
         execute(session, "x = 1; open('f', 'w').write('kept')")
         assert "NameError" in execute(session, "x").content
         assert execute(session, "import os; os.listdir('.')").content == "[]"
+        born = execute(session, "import os; os.stat('.').st_mtime_ns").content
+        execute(session, "import os; open('f', 'w').close(); os.unlink('f')")
+        # not even the trace of a deleted file: the disk is another one
+        seen = "import os; s = os.stat('.'); s.st_mtime_ns == s.st_ctime_ns != {}"
+        assert execute(session, seen.format(born)).content == "True"
 
 
 @needs_landlock
