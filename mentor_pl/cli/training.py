@@ -15,6 +15,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mentor_pl.callbacks.export import ExportStudent
 from mentor_pl.callbacks.graceful_stop import GracefulStop
@@ -142,16 +143,22 @@ def main(argv: list[str]) -> None:
     """Run a training subcommand; `argv` begins with its name."""
     _quieten()
     find_plugins()  # imports every plugin, so that `class_path: ToolMatch` resolves by its bare name
-    MentorCLI(
-        MentorModule,
-        MentorDataModule,
-        args=None if argv == sys.argv[1:] else argv,
-        parser_class=_Parser,
-        save_config_callback=SaveConfig,
-        save_config_kwargs={"save_to_log_dir": False},
-        auto_configure_optimizers=False,
-        seed_everything_default=0,
-    )
+    try:
+        MentorCLI(
+            MentorModule,
+            MentorDataModule,
+            args=None if argv == sys.argv[1:] else argv,
+            parser_class=_Parser,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+        )
+    except SIGTERMException as stopped:
+        # An ordinary exit would wait for the tool call that a thread may still run, up to its time limit.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(stopped.code or 0))
 
 
 def _quieten() -> None:

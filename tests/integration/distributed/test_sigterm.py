@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 # The first rounds' tools answer; once the file "stuck" exists, each call takes far longer than the test may.
 STUCK_TOOLS = """
-import functools, pathlib, time
+import functools, inspect, pathlib, time
 from mentor_pl.tools import arithmetic
 
 HERE = pathlib.Path(__file__).parent
@@ -32,8 +32,7 @@ def hanging(function):
         return function(*arguments, **named)
     return call
 
-__all__ = ["add", "subtract", "multiply", "divide", "power", "modulo", "square_root", "absolute", "maximum", "minimum", "average", "percentage"]
-__all__ = [name for name in dir(arithmetic) if not name.startswith("_") and getattr(getattr(arithmetic, name), "__module__", "") == arithmetic.__name__]
+__all__ = [name for name, tool in vars(arithmetic).items() if inspect.isfunction(tool) and not name.startswith("_")]
 for name in __all__:
     globals()[name] = hanging(getattr(arithmetic, name))
 """
