@@ -16,7 +16,7 @@ exit 60  wait4 61  kill 62  uname 63  fcntl 72  fsync 74  fdatasync 75  ftruncat
 fchdir 81  rename 82  mkdir 83  rmdir 84  unlink 87  readlink 89  umask 95  gettimeofday 96  getrlimit 97  getrusage 98  sysinfo 99
 times 100  getuid 102  getgid 104  geteuid 107  getegid 108  getppid 110  getpgrp 111  getresuid 118  getresgid 120  getpgid 121
 getsid 124  capset 126  rt_sigpending 127  rt_sigtimedwait 128  sigaltstack 131  statfs 137  fstatfs 138  arch_prctl 158  gettid 186
-time 201  futex 202  sched_getaffinity 204  getdents64 217  set_tid_address 218  clock_gettime 228  clock_getres 229
+time 201  futex 202  sched_getaffinity 204  getdents64 217  set_tid_address 218  restart_syscall 219  clock_gettime 228  clock_getres 229
 clock_nanosleep 230  exit_group 231  epoll_wait 232  epoll_ctl 233  tgkill 234  openat 257  mkdirat 258  newfstatat 262  unlinkat 263
 renameat 264  readlinkat 267  faccessat 269  pselect6 270  ppoll 271  set_robust_list 273  epoll_pwait 281  eventfd2 290
 epoll_create1 291  dup3 292  pipe2 293  preadv 295  pwritev 296  prlimit64 302  getcpu 309  renameat2 316  seccomp 317  getrandom 318

@@ -188,6 +188,10 @@ def test_a_thread_left_behind_stands_still_between_calls(sessions: PythonInterpr
         second = int(execute(session, "n").content)
         execute(session, "import time; time.sleep(0.3)")
         third = int(execute(session, "n").content)
+        # it was waiting when it was stopped, and has to go on waiting
+        execute(session, "threading.Thread(target=time.sleep, args=(0.2,)).start()")
+        time.sleep(0.05)
+        assert execute(session, "time.sleep(0.3); n > 0").content == "True"
     assert second - first < (third - second) / 2
 
 
