@@ -7,7 +7,12 @@ cd "$(dirname "$0")/.."
 install_mentor_pl test
 python -m pip install --quiet --disable-pip-version-check $(printf -- '--editable %s ' plugins/*/)
 
-echo "== ruff";         ruff check . && ruff format --check .
-echo "== pyright";      pyright
-echo "== import-linter"; lint-imports
-echo "== pytest";       python -m pytest tests plugins "$@"
+echo "== ruff"
+ruff check .
+ruff format --check .
+echo "== pyright"
+pyright
+echo "== import-linter"
+lint-imports
+echo "== pytest"
+python -m pytest tests plugins "$@"
