@@ -102,7 +102,7 @@ def _results(summary: Mapping[str, Any], steps: int) -> Iterator[str]:
         yield "Before → after training (teacher)."
         columns = ("before", "after", "teacher")
     else:
-        yield f"Before training (teacher). These weights, after {steps} updates, were not evaluated."
+        yield f"Before training (teacher). These weights, of update {steps}, were not evaluated."
         columns = ("before", "teacher")
     yield ""
     yield "| split | " + " | ".join(_METRICS.values()) + " |"

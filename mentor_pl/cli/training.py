@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -158,7 +159,7 @@ def main(argv: list[str]) -> None:
         # An ordinary exit would wait for the tool call that a thread may still run, up to its time limit.
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(int(stopped.code or 0))
+        os._exit(int(stopped.code or 128 + signal.SIGTERM))
 
 
 def _quieten() -> None:
