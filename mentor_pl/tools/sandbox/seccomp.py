@@ -27,8 +27,8 @@ read write close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigacti
 access pipe select sched_yield mremap madvise dup dup2 pause nanosleep getitimer alarm setitimer getpid exit wait4 uname fsync
 fdatasync ftruncate getdents getcwd chdir fchdir rename mkdir rmdir unlink readlink umask gettimeofday getrlimit getrusage sysinfo times
 getuid getgid geteuid getegid getppid getpgrp getresuid getresgid getpgid getsid rt_sigpending rt_sigtimedwait sigaltstack statfs fstatfs
-arch_prctl gettid time futex sched_getaffinity getdents64 set_tid_address restart_syscall clock_gettime clock_getres clock_nanosleep exit_group
-epoll_wait epoll_ctl mkdirat newfstatat unlinkat renameat readlinkat faccessat pselect6 ppoll set_robust_list epoll_pwait eventfd2
+arch_prctl gettid time futex sched_getaffinity getdents64 set_tid_address restart_syscall clock_gettime clock_getres clock_nanosleep
+exit_group epoll_wait epoll_ctl mkdirat newfstatat unlinkat renameat readlinkat faccessat pselect6 ppoll set_robust_list epoll_pwait eventfd2
 epoll_create1 dup3 pipe2 preadv pwritev getcpu renameat2 getrandom statx rseq close_range faccessat2
 """.split()
 
