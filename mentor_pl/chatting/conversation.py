@@ -177,7 +177,6 @@ class Conversation:
             max_context=self._max_context,
         )
         self._asked += 1
-        trajectory: Trajectory | None = None
         try:
             while row.stop_reason is None:
                 completion = yield from self._complete(row.request())
@@ -188,10 +187,10 @@ class Conversation:
                         yield ToolAnswered(call=call, result=result)
                     row.resume(results)
             trajectory = row.finish()
-        finally:
-            if trajectory is None:
-                row.close()
-                self._release()
+        except BaseException:  # Ctrl-C, or a reader that stops listening, among others
+            row.close()
+            self._release()
+            raise
         self._keep(question, trajectory)
         yield Ended(trajectory=trajectory)
 
