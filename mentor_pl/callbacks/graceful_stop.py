@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ log = logging.getLogger(__name__)
 
 
 class GracefulStop(Callback):
-    """After SIGTERM a rollout under way is given up, training steps on a finished rollout are completed; then `last.ckpt` is saved.
+    """After SIGTERM or Ctrl-C a rollout under way is given up, training steps on a finished one are completed; then `last.ckpt` is saved.
+
+    A second Ctrl-C stops at once and saves nothing.
 
     Takes the place of Lightning's handlers, which wait for the batch (for us: for the whole rollout) and talk to other ranks from
     within the signal handler, wherever these may be. Ours only leaves a note, which all ranks look at together. Under SLURM the same
@@ -28,19 +31,26 @@ class GracefulStop(Callback):
 
     def __init__(self) -> None:
         self._requeue: Callable[..., Any] | None = None
+        self._interrupt: Any = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Replace Lightning's handlers, which it has installed by now and removes at the end."""
-        if not isinstance(pl_module, MentorModule):
+        if not isinstance(pl_module, MentorModule) or threading.current_thread() is not threading.main_thread():
             return
 
         def leave_note(signum: int, frame: Any) -> None:
+            if signum == signal.SIGINT:
+                self._restore_interrupt()
+                log.warning("stopping at the next step, with a checkpoint; Ctrl-C again stops at once")
             launcher = trainer.strategy.launcher
             if not pl_module.stop_signal and launcher is not None:
-                launcher.kill(signum)  # the ranks that this process has started; they get no signal of their own
+                # The ranks that this process has started. Not SIGINT: the terminal sends them their own, and a second one kills.
+                launcher.kill(signal.SIGTERM)
             pl_module.stop_signal = signum
 
         signal.signal(signal.SIGTERM, leave_note)
+        if self._interrupt is None:
+            self._interrupt = signal.signal(signal.SIGINT, leave_note)
         if SLURMEnvironment.detect() and callable(theirs := signal.getsignal(signal.SIGUSR1)):
             self._requeue = theirs
             signal.signal(signal.SIGUSR1, leave_note)
@@ -49,6 +59,7 @@ class GracefulStop(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save where training has stopped; all ranks are here."""
+        self._restore_interrupt()
         if not isinstance(exception, SIGTERMException) or not isinstance(pl_module, MentorModule):
             return
         if trainer.state.fn != "fit":
@@ -61,3 +72,12 @@ class GracefulStop(Callback):
         path = Path(folder or trainer.default_root_dir) / "last.ckpt"
         trainer.save_checkpoint(path)
         log.warning("stopped at step %d; `--ckpt_path %s` goes on from there", trainer.global_step, path)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give Ctrl-C its old meaning back."""
+        self._restore_interrupt()
+
+    def _restore_interrupt(self) -> None:
+        if self._interrupt is not None:
+            signal.signal(signal.SIGINT, self._interrupt)
+            self._interrupt = None

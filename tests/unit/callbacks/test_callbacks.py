@@ -1,13 +1,17 @@
 import json
 import math
+import os
+import signal
 
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mentor_pl.callbacks.export import ExportStudent
+from mentor_pl.callbacks.graceful_stop import GracefulStop
 from mentor_pl.callbacks.non_finite_guard import NonFiniteGuard
 from mentor_pl.callbacks.recorder import TrajectoryRecorder
 from mentor_pl.callbacks.summary import RunSummary, summary_table
@@ -212,3 +216,43 @@ def test_what_is_switched_off_is_not_done(tmp_path, references):
     make_trainer(tmp_path, *callbacks, max_steps=1).fit(make_module(), data)
     data.close()
     assert not (tmp_path / "summary.json").exists() and not (tmp_path / "student").exists()
+
+
+# GracefulStop -----------------------------------------------------------------------------------------------------
+
+
+class Signals(Callback):
+    """Sends this process signals once a number of steps is done."""
+
+    def __init__(self, step, *numbers):
+        self.step, self.numbers = step, numbers
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == self.step:
+            for number in self.numbers:
+                os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_stop_saves_where_it_is(tmp_path, references, caplog, number):
+    handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    data = make_data(references)
+    trainer = make_trainer(tmp_path, GracefulStop(), Signals(2, number), max_epochs=20)
+    with pytest.raises(SIGTERMException) as stopped:
+        trainer.fit(make_module(), data)
+    data.close()
+    assert stopped.value.code == 128 + number
+    assert f"stopped at step 2; `--ckpt_path {tmp_path / 'last.ckpt'}` goes on from there" in caplog.text
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+
+def test_a_second_interrupt_stops_at_once(tmp_path, references):
+    data = make_data(references)
+    trainer = make_trainer(tmp_path, GracefulStop(), Signals(1, signal.SIGINT, signal.SIGINT), max_epochs=20)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        trainer.fit(make_module(), data)
+    data.close()
+    assert trainer.global_step == 1
+    assert not (tmp_path / "last.ckpt").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from mentor_pl.embedded import resolve
-from mentor_pl.engines.auto import AutoEngine
+from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.objectives.clipped_surrogate import ClippedSurrogate
 from mentor_pl.rewards.correct import Correct
 from mentor_pl.rewards.program import RewardProgram, RewardTerm
@@ -35,7 +35,7 @@ def some_references(path: Path, count: int, source: str = "embedded:train.stepwi
 def make_module(**options: Any) -> MentorModule:
     settings: dict[str, Any] = {
         "student": FullStudent("embedded:student"),
-        "engine": AutoEngine(),
+        "engine": HFGenerateEngine(),
         "objective": ClippedSurrogate(kl_weight=0.01),
         "optimizer": functools.partial(torch.optim.AdamW, lr=1e-3),
     }
