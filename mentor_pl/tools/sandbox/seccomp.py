@@ -23,13 +23,13 @@ _NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
 # No open, creat, truncate: openat does, and is looked at. No chmod, chown, utime, link, symlink: Landlock does not govern metadata.
 # No kill: Landlock before ABI 6 does not govern signals. No socket, fork, exec, ptrace, mount, shared memory, io_uring, memfd.
 _FREE = """
-read write close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigaction rt_sigprocmask rt_sigreturn pread64 pwrite64 readv writev
-access pipe select sched_yield mremap madvise dup dup2 pause nanosleep getitimer alarm setitimer getpid exit wait4 uname fsync
+read write close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigaction rt_sigprocmask rt_sigreturn pread64 pwrite64 readv
+writev access pipe select sched_yield mremap madvise dup dup2 pause nanosleep getitimer alarm setitimer getpid exit wait4 uname fsync
 fdatasync ftruncate getdents getcwd chdir fchdir rename mkdir rmdir unlink readlink umask gettimeofday getrlimit getrusage sysinfo times
-getuid getgid geteuid getegid getppid getpgrp getresuid getresgid getpgid getsid rt_sigpending rt_sigtimedwait sigaltstack statfs fstatfs
-arch_prctl gettid time futex sched_getaffinity getdents64 set_tid_address restart_syscall clock_gettime clock_getres clock_nanosleep
-exit_group epoll_wait epoll_ctl mkdirat newfstatat unlinkat renameat readlinkat faccessat pselect6 ppoll set_robust_list epoll_pwait eventfd2
-epoll_create1 dup3 pipe2 preadv pwritev getcpu renameat2 getrandom statx rseq close_range faccessat2
+getuid getgid geteuid getegid getppid getpgrp getresuid getresgid getpgid getsid rt_sigpending rt_sigtimedwait sigaltstack statfs
+fstatfs arch_prctl gettid time futex sched_getaffinity getdents64 set_tid_address restart_syscall clock_gettime clock_getres
+clock_nanosleep exit_group epoll_wait epoll_ctl mkdirat newfstatat unlinkat renameat readlinkat faccessat pselect6 ppoll set_robust_list
+epoll_pwait eventfd2 epoll_create1 dup3 pipe2 preadv pwritev getcpu renameat2 getrandom statx rseq close_range faccessat2
 """.split()
 
 _CLONE_THREAD = 0x10000
