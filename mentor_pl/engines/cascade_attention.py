@@ -12,6 +12,9 @@ from mentor_pl.engines.attention import additive_mask, hidden_keys, merge_attent
 from mentor_pl.engines.decoder import Decoder
 from mentor_pl.engines.kv_store import KVStore
 
+TOKENS_PER_FORWARD = 4096
+"""New tokens computed at once: bounds the memory of their activations."""
+
 
 class GroupLayout:
     """Which rows share which prefix, as gathers that bring the rows of a prefix together and back.
@@ -118,7 +121,7 @@ class DecodeAttention:
         return additive_mask(hidden[:, None], decoder.dtype), own_mask
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Run:
     """New tokens of one sequence, to be appended to its slot.
 
@@ -141,7 +144,9 @@ class RunAttention:
     """Attention of runs of new tokens, one sequence after the other: there are few, and each is long enough to fill a kernel.
 
     Attributes:
-        positions: Of the new tokens in their conversations, `[N]`.
+        token_ids: All new tokens, `[N]`.
+        positions: Of each in its conversation, `[N]`.
+        lengths: Of the runs, `[runs]`.
     """
 
     def __init__(self, decoder: Decoder, prefixes: KVStore, store: KVStore, runs: Sequence[Run]) -> None:
@@ -156,9 +161,9 @@ class RunAttention:
         self._decoder, self._prefixes, self._store, self._runs = decoder, prefixes, store, runs
         device = decoder.device
         lengths = [len(run.token_ids) for run in runs]
-        self._slots = torch.tensor([run.slot for run in runs], device=device).repeat_interleave(
-            torch.tensor(lengths, device=device)
-        )
+        self.lengths = torch.tensor(lengths, device=device)
+        self.token_ids = torch.tensor([token_id for run in runs for token_id in run.token_ids], device=device)
+        self._slots = torch.tensor([run.slot for run in runs], device=device).repeat_interleave(self.lengths)
         self._offsets = torch.cat(
             [run.start + torch.arange(n, device=device) for run, n in zip(runs, lengths, strict=True)]
         )
@@ -221,3 +226,32 @@ class RunAttention:
             return None, own_mask
         hidden = hidden_keys(run.prefix_length + queries, keys[: run.prefix_length], window).repeat(repeats, 1)
         return additive_mask(hidden[None, None], decoder.dtype), own_mask
+
+
+class MixedAttention:
+    """Runs of new tokens, and after them one new token of many rows, which may go on from these runs."""
+
+    def __init__(self, runs: RunAttention, decoding: DecodeAttention) -> None:
+        self._runs, self._decoding, self._num_run_tokens = runs, decoding, len(runs.positions)
+
+    def __call__(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """Write and attend; see `decoder.Attend`."""
+        count = self._num_run_tokens
+        first = self._runs(layer, query[:count], key[:count], value[:count])
+        return torch.cat([first, self._decoding(layer, query[count:], key[count:], value[count:])])
+
+
+def compute_runs(decoder: Decoder, prefixes: KVStore, store: KVStore, runs: Sequence[Run]) -> torch.Tensor:
+    """Append runs to their slots; return the hidden state of each one's last token, `[runs, H]`."""
+    hidden: list[torch.Tensor] = []
+    pending = list(runs)
+    while pending:
+        count, tokens = 1, len(pending[0].token_ids)
+        while count < len(pending) and tokens + len(pending[count].token_ids) <= TOKENS_PER_FORWARD:
+            tokens += len(pending[count].token_ids)
+            count += 1
+        attention = RunAttention(decoder, prefixes, store, pending[:count])
+        states = decoder.forward(attention.token_ids, attention.positions, attention)
+        hidden.append(states[attention.lengths.cumsum(0) - 1])
+        del pending[:count]
+    return torch.cat(hidden)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,15 +10,21 @@ from enum import Enum
 import torch
 
 from mentor_pl.engines.base import EngineSession, EngineStatistics, GenerationRequest, SamplingParams
-from mentor_pl.engines.cascade_attention import DecodeAttention, GroupLayout, Run, RunAttention
+from mentor_pl.engines.cascade_attention import (
+    TOKENS_PER_FORWARD,
+    DecodeAttention,
+    GroupLayout,
+    MixedAttention,
+    Run,
+    RunAttention,
+    compute_runs,
+)
 from mentor_pl.engines.decoder import Decoder
 from mentor_pl.engines.kv_store import KVStore
+from mentor_pl.engines.prompt_cache import Prompt, PromptCache
 from mentor_pl.engines.sampling import as_int64, sample_tokens, uniforms
 from mentor_pl.errors import EngineError
 from mentor_pl.trajectory import Completion
-
-_TOKENS_PER_FORWARD = 4096
-"""New tokens computed at once in prefill and extension: bounds the memory of their activations."""
 
 
 class _State(Enum):
@@ -29,21 +34,11 @@ class _State(Enum):
 
 
 @dataclass(slots=True, eq=False)
-class _Group:
-    """Rows with one prompt. `hidden` is the prompt's last hidden state, `[1, H]`."""
-
-    token_ids: tuple[int, ...]
-    slot: int
-    hidden: torch.Tensor
-    num_rows: int = 0
-
-
-@dataclass(slots=True, eq=False)
 class _Row:
     """One trajectory. `cached` counts the tokens in its suffix slot: all after the prompt but the last one sampled."""
 
     row: int
-    group: _Group
+    prompt: Prompt
     token_ids: list[int]
     seed: int
     budget_end: int = 0
@@ -66,10 +61,7 @@ class CascadeSession(EngineSession):
         self._decoder, self._version = decoder, version
         self._sampling, self._stop_token_ids = sampling, frozenset(stop_token_ids)
         self._max_rows = max_rows
-        shape = decoder.num_layers, decoder.num_kv_heads, decoder.head_dim, decoder.dtype, decoder.device
-        self._prefixes, self._suffixes = KVStore(*shape), KVStore(*shape)
-        self._prompts: list[tuple[int, ...]] = []  # sorted, of all groups: neighbours share the longest prefixes
-        self._groups: dict[tuple[int, ...], _Group] = {}
+        self._prompts, self._suffixes = PromptCache(decoder), KVStore(decoder)
         self._rows: dict[int, _Row] = {}
         self._slots: list[_Row] = []
         self._new: deque[GenerationRequest] = deque()
@@ -91,9 +83,9 @@ class CascadeSession(EngineSession):
             if request.row in queued or (row is not None and row.state is _State.LIVE):
                 raise EngineError(f"row {request.row} was submitted twice; poll its completion first")
             if row is not None:
-                known = len(row.group.token_ids) + row.cached
+                known = len(row.prompt.token_ids) + row.cached
                 if len(request.token_ids) > known and request.token_ids[:known] == tuple(row.token_ids[:known]):
-                    row.state = _State.LIVE
+                    row.state, self._batch = _State.LIVE, None
                     self._continued.append((row, request))
                     continue
                 self.release(request.row)
@@ -108,7 +100,6 @@ class CascadeSession(EngineSession):
         casts = torch.autocast(device_type, dtype=decoder.dtype, enabled=decoder.autocasts, cache_enabled=False)
         with torch.no_grad(), casts:
             while not self._done:
-                self._continue_rows()
                 self._start_rows()
                 if self._done or not any(row.state is _State.LIVE for row in self._slots):
                     break
@@ -125,34 +116,8 @@ class CascadeSession(EngineSession):
         found = self._rows.pop(row, None)
         if found is not None:
             found.state = _State.FREE
-            found.group.num_rows -= 1
+            found.prompt.num_rows -= 1
             self._batch = None
-
-    def _continue_rows(self) -> None:
-        """Compute what was appended to continued rows, and sample their next token."""
-        if not self._continued:
-            return
-        batch, self._continued = self._continued, []
-        slot_of = {row.row: slot for slot, row in enumerate(self._slots) if row.state is _State.LIVE}
-        runs: list[Run] = []
-        for row, request in batch:
-            known = len(row.group.token_ids) + row.cached
-            row.token_ids = list(request.token_ids)
-            row.seed, row.budget_end = as_int64(request.seed), len(request.token_ids) + request.max_new_tokens
-            runs.append(
-                Run(
-                    token_ids=request.token_ids[known:],
-                    slot=slot_of[row.row],
-                    start=row.cached,
-                    prefix_slot=row.group.slot,
-                    prefix_length=len(row.group.token_ids),
-                )
-            )
-            row.cached += len(runs[-1].token_ids)
-            row.first_sampled, row.logprobs = len(row.token_ids), []
-        self._suffixes.reserve(len(self._slots), max(row.cached for row, _ in batch) + 1)
-        self._sample([row for row, _ in batch], self._decoder.logits(self._compute(runs, self._suffixes)))
-        self._batch = None
 
     def _start_rows(self) -> None:
         """Let waiting rows in: prefill the prompts that are new, and sample each row's first token."""
@@ -161,20 +126,21 @@ class CascadeSession(EngineSession):
         if count <= 0:
             return
         requests = [self._new.popleft() for _ in range(count)]
-        self._drop_groups({request.token_ids for request in (*requests, *self._new)})
-        self._prefill([prompt for prompt in dict.fromkeys(r.token_ids for r in requests) if prompt not in self._groups])
+        self._prompts.drop_unused({request.token_ids for request in (*requests, *self._new)})
+        computed = self._prompts.add(request.token_ids for request in requests)
+        self._statistics += EngineStatistics(prefill_tokens=computed)
         rows = [self._start_row(request) for request in requests]
         self._suffixes.reserve(len(self._slots), 16)
-        groups = list({id(row.group): row.group for row in rows}.values())
-        logits = self._decoder.logits(torch.cat([group.hidden for group in groups]))
-        places = {id(group): place for place, group in enumerate(groups)}
-        self._sample(rows, logits[torch.tensor([places[id(row.group)] for row in rows], device=logits.device)])
+        prompts = list(dict.fromkeys(row.prompt for row in rows))
+        logits = self._decoder.logits(torch.cat([prompt.hidden for prompt in prompts]))
+        places = {prompt: place for place, prompt in enumerate(prompts)}
+        self._sample(rows, logits[torch.tensor([places[row.prompt] for row in rows], device=logits.device)])
         self._batch = None
 
     def _start_row(self, request: GenerationRequest) -> _Row:
-        group = self._groups[request.token_ids]
-        group.num_rows += 1
-        row = _Row(row=request.row, group=group, token_ids=list(request.token_ids), seed=as_int64(request.seed))
+        prompt = self._prompts[request.token_ids]
+        prompt.num_rows += 1
+        row = _Row(row=request.row, prompt=prompt, token_ids=list(request.token_ids), seed=as_int64(request.seed))
         row.first_sampled = len(request.token_ids)
         row.budget_end = row.first_sampled + request.max_new_tokens
         self._rows[request.row] = row
@@ -185,76 +151,50 @@ class CascadeSession(EngineSession):
             self._slots[free] = row
         return row
 
-    def _prefill(self, prompts: list[tuple[int, ...]]) -> None:
-        """Compute prompts; what one shares with an earlier prompt is copied from there."""
-        while prompts:
-            # nothing to share yet: the first prompt is computed alone so that the others find it
-            batch, prompts = (prompts, []) if self._prompts else (prompts[:1], prompts[1:])
-            self._prefixes.reserve(len(self._groups) + len(batch), max(map(len, batch)))
-            runs: list[Run] = []
-            for slot, prompt in enumerate(batch, start=len(self._groups)):
-                donor, shared = self._longest_shared(prompt)
-                if donor is not None:
-                    self._prefixes.copy(donor.slot, slot, shared)
-                runs.append(Run(token_ids=prompt[shared:], slot=slot, start=shared))
-            hidden = self._compute(runs, self._prefixes)
-            for run, prompt, last in zip(runs, batch, hidden.split(1), strict=True):
-                self._groups[prompt] = _Group(prompt, run.slot, last)
-                bisect.insort(self._prompts, prompt)
-
-    def _longest_shared(self, prompt: tuple[int, ...]) -> tuple[_Group | None, int]:
-        """Return the group whose prompt shares the longest prefix, and its length; the last token is never shared."""
-        at = bisect.bisect(self._prompts, prompt)
-        best: tuple[_Group | None, int] = None, 0
-        for neighbour in self._prompts[max(at - 1, 0) : at + 1]:
-            pairs = enumerate(zip(prompt[:-1], neighbour, strict=False))
-            shared = next((i for i, (a, b) in pairs if a != b), min(len(prompt) - 1, len(neighbour)))
-            if shared > best[1]:
-                best = self._groups[neighbour], shared
-        return best
-
-    def _drop_groups(self, wanted: set[tuple[int, ...]]) -> None:
-        """Forget prompts that no row has and none waits for; the last slot moves into each hole."""
-        for prompt in [p for p, group in self._groups.items() if group.num_rows == 0 and p not in wanted]:
-            hole = self._groups.pop(prompt)
-            self._prompts.remove(prompt)
-            last = max(self._groups.values(), key=lambda group: group.slot, default=hole)
-            if last.slot > hole.slot:
-                self._prefixes.copy(last.slot, hole.slot, len(last.token_ids))
-                last.slot = hole.slot
-
-    def _compute(self, runs: list[Run], store: KVStore) -> torch.Tensor:
-        """Append runs to their slots; return the hidden state of each one's last token, `[runs, H]`."""
-        hidden: list[torch.Tensor] = []
-        while runs:
-            count, tokens = 1, len(runs[0].token_ids)
-            while count < len(runs) and tokens + len(runs[count].token_ids) <= _TOKENS_PER_FORWARD:
-                tokens += len(runs[count].token_ids)
-                count += 1
-            batch, runs = runs[:count], runs[count:]
-            token_ids = [token_id for run in batch for token_id in run.token_ids]
-            attention = RunAttention(self._decoder, self._prefixes, store, batch)
-            inputs = torch.tensor(token_ids, device=self._decoder.device)
-            states = self._decoder.forward(inputs, attention.positions, attention)
-            lengths = torch.tensor([len(run.token_ids) for run in batch], device=states.device)
-            hidden.append(states[lengths.cumsum(0) - 1])
-            self._statistics += EngineStatistics(prefill_tokens=tokens)
-        return torch.cat(hidden)
-
     def _step(self) -> None:
-        """Sample one more token for every live row."""
+        """Sample one more token for every live row, and compute along with it what was appended to continued ones."""
         if self._batch is None:
             self._compact()
+        runs = self._append()
+        if self._batch is None:
             rows = [row for row in self._slots if row.state is _State.LIVE]
-            self._batch = _Batch(rows, list(self._groups.values()), self._decoder.device)
-        batch = self._batch
+            self._batch = _Batch(rows, self._prompts.lengths(), self._decoder.device)
+        batch, decoder, prefixes = self._batch, self._decoder, self._prompts.store
         self._suffixes.reserve(len(self._slots), batch.longest + 1)
-        attention = DecodeAttention(self._decoder, self._prefixes, self._suffixes, batch.layout, batch.lengths)
-        hidden = self._decoder.forward(batch.token_ids, attention.positions, attention)
+        if sum(len(run.token_ids) for run in runs) > TOKENS_PER_FORWARD:
+            compute_runs(decoder, prefixes, self._suffixes, runs)
+            runs = []
+        attention = DecodeAttention(decoder, prefixes, self._suffixes, batch.layout, batch.lengths)
+        positions = attention.positions
+        if runs:
+            appending = RunAttention(decoder, prefixes, self._suffixes, runs)
+            hidden = decoder.forward(
+                torch.cat([appending.token_ids, batch.token_ids]),
+                torch.cat([appending.positions, positions]),
+                MixedAttention(appending, attention),
+            )[-len(batch.rows) :]
+        else:
+            hidden = decoder.forward(batch.token_ids, positions, attention)
         for row in batch.rows:
             row.cached += 1
-        logits = self._decoder.logits(hidden)
-        batch.advance(self._sample(batch.rows, logits, batch.seeds, attention.positions + 1))
+        batch.advance(self._sample(batch.rows, decoder.logits(hidden), batch.seeds, positions + 1))
+
+    def _append(self) -> list[Run]:
+        """Give continued rows their new tokens; all but the last, which is decoded like any row's, have to be computed."""
+        slots = {row.row: slot for slot, row in enumerate(self._slots)} if self._continued else {}
+        runs: list[Run] = []
+        for row, request in self._continued:
+            prefix_length = len(row.prompt.token_ids)
+            appended = request.token_ids[prefix_length + row.cached : -1]
+            if appended:
+                runs.append(Run(appended, slots[row.row], row.cached, row.prompt.slot, prefix_length))
+            row.token_ids, row.logprobs = list(request.token_ids), []
+            row.seed, row.first_sampled = as_int64(request.seed), len(request.token_ids)
+            row.budget_end = len(request.token_ids) + request.max_new_tokens
+            row.cached += len(appended)
+            self._statistics += EngineStatistics(prefill_tokens=len(appended) + 1)
+        self._continued.clear()
+        return runs
 
     def _compact(self) -> None:
         """Bring the live rows to the front and the parked ones after them; drop the free slots."""
@@ -310,12 +250,9 @@ class CascadeSession(EngineSession):
 class _Batch:
     """The live rows as tensors, kept from step to step until a row comes or goes."""
 
-    def __init__(self, rows: list[_Row], groups: list[_Group], device: torch.device) -> None:
-        prefix_lengths = [0] * len(groups)
-        for group in groups:
-            prefix_lengths[group.slot] = len(group.token_ids)
+    def __init__(self, rows: list[_Row], prompt_lengths: list[int], device: torch.device) -> None:
         self.rows = rows
-        self.layout = GroupLayout([row.group.slot for row in rows], prefix_lengths, device)
+        self.layout = GroupLayout([row.prompt.slot for row in rows], prompt_lengths, device)
         self.token_ids = torch.tensor([row.token_ids[-1] for row in rows], device=device)
         self.lengths = torch.tensor([row.cached for row in rows], device=device)
         self.seeds = torch.tensor([row.seed for row in rows], device=device)

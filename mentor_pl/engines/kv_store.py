@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from mentor_pl.engines.decoder import Decoder
+
 
 class KVStore:
     """Keys and values of all layers, `[slots, Hkv, length, D]` each; slots and length grow on demand.
@@ -11,13 +13,11 @@ class KVStore:
     What was never written is zero: it is masked out, and a mask cannot hide a NaN.
     """
 
-    def __init__(
-        self, num_layers: int, num_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
+    def __init__(self, decoder: Decoder) -> None:
         self.slots, self.length = 0, 0
-        empty = torch.zeros(0, num_heads, 0, head_dim, dtype=dtype, device=device)
-        self._keys = [empty] * num_layers
-        self._values = [empty] * num_layers
+        empty = torch.zeros(0, decoder.num_kv_heads, 0, decoder.head_dim, dtype=decoder.dtype, device=decoder.device)
+        self._keys = [empty] * decoder.num_layers
+        self._values = [empty] * decoder.num_layers
 
     def reserve(self, slots: int, length: int) -> None:
         """Make room for at least so many slots of so many tokens."""

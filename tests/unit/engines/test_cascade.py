@@ -212,7 +212,7 @@ def test_released_rows_and_their_prompts_free_their_slots():
                 for row, _ in done:
                     session.release(row)
         assert session._suffixes.slots == 4
-        assert session._prefixes.slots <= 2
+        assert session._prompts.store.slots <= 2
 
 
 def test_poll_returns_when_interrupted_and_goes_on_where_it_was():
