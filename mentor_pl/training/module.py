@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mentor_pl.engines.base import RolloutEngine
+from mentor_pl.errors import ConfigError
 from mentor_pl.evaluation.metrics import TaskMetrics
 from mentor_pl.evaluation.statistics import group_statistics
 from mentor_pl.objectives import LossInputs, LossOutput, Objective
@@ -248,7 +249,18 @@ class MentorModule(LightningModule):
         checkpoint["rng_states"] = states
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember the random states until training starts."""
+        """Refuse another student's weights; remember the random states until training starts.
+
+        Raises:
+            ConfigError: The checkpoint lacks weights that this student trains.
+        """
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        missing = sorted(trained - set(checkpoint.get("state_dict", trained)))  # a sharded one keeps its weights elsewhere
+        if missing:
+            raise ConfigError(
+                f"the checkpoint lacks {len(missing)} of the {len(trained)} weights that this student trains, for example "
+                f"{missing[0]!r}; resume it with the config of the run that it came from"
+            )
         self._rng_states = checkpoint.get("rng_states")
 
     def on_train_start(self) -> None:
