@@ -9,49 +9,84 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+_BLOCK_LOGITS = 2**18
+"""Logits worked on at once on a CPU: what fits in its cache. A chunk is made by one matrix product but read block by block."""
 
 
 class _ChunkedLogprobs(torch.autograd.Function):
-    """Hidden states to (log-probability, entropy) of given targets; logits are made twice, chunk by chunk, and never kept."""
+    """Hidden states to (log-probability, entropy) of given targets, chunk by chunk of logits.
+
+    The last chunk's logits are kept for the backward pass, which needs them first and would have to hold them anyway; those of the
+    chunks before it are made again.
+    """
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, chunk: int
     ) -> tuple[Tensor, Tensor]:
+        device_type = hidden.device.type
+        # The backward pass runs outside of autocast, and is to compute in the same type.
+        dtype = torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else weight.dtype
+        states, head = hidden.to(dtype), weight.to(dtype)
         logprobs = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
         entropies = torch.empty_like(logprobs)
         normalizers = torch.empty_like(logprobs)
+        logits = None
         for start in range(0, len(targets), chunk):
-            part = slice(start, start + chunk)
-            logits = (hidden[part].to(weight.dtype) @ weight.t()).float() / temperature
-            normalizers[part] = logits.logsumexp(-1)
-            logprobs[part] = logits.gather(-1, targets[part, None])[:, 0] - normalizers[part]
-            # H = log Z - E[logit]
-            probabilities = (logits - normalizers[part, None]).exp()
-            entropies[part] = normalizers[part] - (probabilities * logits).sum(-1)
-        ctx.save_for_backward(hidden, weight, targets, normalizers)
-        ctx.temperature, ctx.chunk = temperature, chunk
+            logits = None  # frees the chunk before
+            logits = states[start : start + chunk] @ head.t()
+            for rows in _blocks(logits):
+                here = slice(start + rows.start, start + rows.stop)
+                block = logits[rows].float() / temperature
+                peak = block.amax(-1)
+                masses = (block - peak[:, None]).exp_()
+                total = masses.sum(-1)
+                normalizers[here] = total.log() + peak
+                logprobs[here] = block.gather(-1, targets[here, None])[:, 0] - normalizers[here]
+                # H = log Z - E[logit]
+                entropies[here] = normalizers[here] - masses.mul_(block).sum(-1) / total
+        ctx.save_for_backward(states, head, targets, normalizers)
+        ctx.temperature, ctx.chunk, ctx.last_logits = temperature, chunk, logits
+        ctx.dtypes = hidden.dtype, weight.dtype
         ctx.mark_non_differentiable(entropies)
         return logprobs, entropies
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_logprobs: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        hidden, weight, targets, normalizers = ctx.saved_tensors
-        grad_hidden = torch.zeros_like(hidden)
-        # Summed in fp32: many small bf16 additions would be lost.
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        for start in range(0, len(targets), ctx.chunk):
+        states, head, targets, normalizers = ctx.saved_tensors
+        logits, ctx.last_logits = ctx.last_logits, None
+        scale = grad_logprobs / ctx.temperature
+        grad_states = torch.empty_like(states)
+        grad_head = None
+        for start in reversed(range(0, len(targets), ctx.chunk)):
             part = slice(start, start + ctx.chunk)
-            states = hidden[part].to(weight.dtype)
-            logits = (states @ weight.t()).float() / ctx.temperature
-            grad = -(logits - normalizers[part, None]).exp()
-            grad.scatter_add_(-1, targets[part, None], torch.ones_like(targets[part, None], dtype=grad.dtype))
-            grad *= grad_logprobs[part, None] / ctx.temperature
-            grad = grad.to(weight.dtype)
-            grad_hidden[part] = (grad @ weight).to(hidden.dtype)
-            if grad_weight is not None:
-                grad_weight += (grad.t() @ states).float()
-        return grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), None, None, None
+            if logits is None:
+                logits = states[part] @ head.t()
+            for rows in _blocks(logits):
+                here = slice(start + rows.start, start + rows.stop)
+                block = (logits[rows].float() / ctx.temperature).sub_(normalizers[here, None]).exp_()
+                block.mul_(-scale[here, None]).scatter_add_(-1, targets[here, None], scale[here, None])
+                logits[rows] = block  # from here on the gradient of the logits
+            grad_states[part] = logits @ head
+            if ctx.needs_input_grad[1]:
+                product = logits.t() @ states[part]
+                # Summed in fp32: many small bf16 additions would be lost.
+                grad_head = product.float() if grad_head is None else grad_head.add_(product)
+            logits = None
+        if ctx.needs_input_grad[1]:
+            grad_head = torch.zeros_like(head) if grad_head is None else grad_head
+        of_hidden, of_weight = ctx.dtypes
+        return grad_states.to(of_hidden), None if grad_head is None else grad_head.to(of_weight), None, None, None
+
+
+def _blocks(logits: Tensor) -> list[slice]:
+    """Cut the rows of a chunk into blocks that stay in a CPU's cache; any other device takes them all at once."""
+    rows, vocabulary = logits.shape
+    count = max(1, _BLOCK_LOGITS // vocabulary) if logits.device.type == "cpu" else rows
+    return [slice(first, min(first + count, rows)) for first in range(0, rows, count)]
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from mentor_pl.training.batching import Segment
+from mentor_pl.training.shared_prefix_attention import SharedPrefixAttention
 
 _NAME = "mentor_packed"
 _SEGMENTS = "_mentor_segments"
@@ -84,11 +85,15 @@ def _attend(
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attend within the packed row: query [1, heads, T, D], key and value [1, key-value heads, T, D] -> [1, T, heads, D]."""
+    segments = cast(Sequence[Segment], getattr(module.config, _SEGMENTS))
+    if query.device.type == "cpu" and dropout == 0.0:
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return cast(Tensor, SharedPrefixAttention.apply(query, key, value, segments, scale)).transpose(1, 2), None
     repeats = query.shape[1] // key.shape[1]
     if repeats > 1:
         key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
     parts: list[Tensor] = []
-    for segment in cast(Sequence[Segment], getattr(module.config, _SEGMENTS)):
+    for segment in segments:
         start, stop = segment.prefix
         prefix = slice(start, stop)
         parts.append(
