@@ -120,7 +120,7 @@ class ShardedStrategy(ModelParallelStrategy):
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """Return the trained weights: this rank's shards, or all of them on rank 0 and none elsewhere."""
-        return get_model_state_dict(self._module, options=self._options())
+        return self._trained(get_model_state_dict(self._module, options=self._options()))
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """Return the optimiser's state, distributed as the weights are."""
@@ -166,7 +166,7 @@ class ShardedStrategy(ModelParallelStrategy):
                 )
             return checkpoint
         trained = StateDictOptions(ignore_frozen_params=True)
-        wanted: dict[str, Any] = {"state_dict": get_model_state_dict(self._module, options=trained)}
+        wanted: dict[str, Any] = {"state_dict": self._trained(get_model_state_dict(self._module, options=trained))}
         for index, optimizer in enumerate(self.optimizers):
             wanted[f"optimizer_{index}"] = get_optimizer_state_dict(self._module, optimizer, options=trained)
         state_dict_loader.load(wanted, checkpoint_id=path)
@@ -184,6 +184,11 @@ class ShardedStrategy(ModelParallelStrategy):
     def _options(self) -> StateDictOptions:
         whole = not self._save_distributed_checkpoint
         return StateDictOptions(full_state_dict=whole, cpu_offload=True, ignore_frozen_params=True)
+
+    def _trained(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Leave out what ignoring frozen parameters leaves in: second names of tied ones, constants of a quantisation."""
+        trained = {name for name, p in self._module.named_parameters(remove_duplicate=False) if p.requires_grad}
+        return {name: value for name, value in state.items() if name in trained}
 
     def _trained_names(self, optimizer: Optimizer) -> list[str]:
         names = {parameter: name for name, parameter in self._module.named_parameters()}
