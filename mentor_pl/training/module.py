@@ -255,7 +255,8 @@ class MentorModule(LightningModule):
             ConfigError: The checkpoint lacks weights that this student trains.
         """
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        missing = sorted(trained - set(checkpoint.get("state_dict", trained)))  # a sharded one keeps its weights elsewhere
+        # A sharded checkpoint keeps its weights elsewhere.
+        missing = sorted(trained - set(checkpoint.get("state_dict", trained)))
         if missing:
             raise ConfigError(
                 f"the checkpoint lacks {len(missing)} of the {len(trained)} weights that this student trains, for example "
