@@ -85,10 +85,14 @@ class Runs:
         return AtomicCheckpointIO().load_checkpoint(self.checkpoint(name, step))["state_dict"]
 
     def log(self, name: str) -> list[dict[str, float]]:
-        """Return what was logged of every step, but for times."""
+        """Return what was logged of every step, but for times and what an engine computed, which depends on the ranks."""
         with open(self.folder / name / "metrics.csv") as file:
             return [
-                {key: float(value) for key, value in row.items() if value and "time/" not in key}
+                {
+                    key: float(value)
+                    for key, value in row.items()
+                    if value and "time/" not in key and "engine/" not in key
+                }
                 for row in csv.DictReader(file)
             ]
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from mentor_pl.cli.main import main
 from tests.integration.distributed.runs import DDP, FSDP, FSDP_ONE_FILE, LORA, Runs, accumulate
 
 pytestmark = [
@@ -12,6 +18,8 @@ pytestmark = [
     pytest.mark.timeout(1800),
 ]  # a minute for each fixture; more where cores are shared
 
+# Three problems a split, one at a time: the second rank runs out of them before the first.
+EVALUATED = ("--summary.enabled", "true", "--data.evaluation_batch_size", "1")
 TWO_STEPS_A_ROUND = ("--data.steps_per_round", "2", "--data.epochs_per_round", "2")
 
 
@@ -21,7 +29,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     runs = Runs(tmp_path_factory.mktemp("runs"))
     runs.train(
         {
-            "full": (),
+            "full": EVALUATED,
             "full accumulated": accumulate(3),
             "full two steps": TWO_STEPS_A_ROUND,
             "lora": LORA,
@@ -40,13 +48,13 @@ def pair(alone: Runs) -> Runs:
     """Two processes, which also go on from what one process left."""
     alone.train(
         {
-            "full ddp": (*DDP, *accumulate(2)),
+            "full ddp": (*DDP, *accumulate(2), *EVALUATED),
             "full ddp two steps": (*DDP, *TWO_STEPS_A_ROUND),
             "full ddp from one process": (*DDP, *after_two(alone, "full")),
             "lora ddp": (*LORA, *DDP),
-            "full fsdp": FSDP,
+            "full fsdp": (*FSDP, *EVALUATED, "--export.enabled", "true"),
             "full fsdp from one process": (*FSDP_ONE_FILE, *after_two(alone, "full")),
-            "lora fsdp": (*LORA, *FSDP, *accumulate(2)),
+            "lora fsdp": (*LORA, *FSDP, *accumulate(2), "--export.enabled", "true"),
             "lora fsdp from one process": (*LORA, *FSDP_ONE_FILE, *after_two(alone, "lora")),
         }
     )
@@ -154,3 +162,22 @@ def test_a_checkpoint_of_a_lora_student_holds_the_adapter_only(pair: Runs) -> No
         assert weights and all("lora_" in key for key in weights), name
     one_file, folder = pair.checkpoint("lora fsdp from one process", 3), pair.checkpoint("lora fsdp", 3)
     assert one_file.is_file() and folder.is_dir()
+
+
+@pytest.mark.parametrize("name", ["full ddp", "full fsdp"])
+def test_ranks_with_unequal_numbers_of_problems_evaluate_as_one(pair: Runs, name: str) -> None:
+    def summary(run: str) -> dict[str, Any]:
+        return json.loads((pair.folder / run / "summary.json").read_text())
+
+    assert summary(name) == summary("full")
+
+
+@pytest.mark.parametrize("name", ["full fsdp", "lora fsdp"])
+def test_the_student_left_by_sharded_ranks_is_that_of_their_checkpoint(pair: Runs, tmp_path: Path, name: str) -> None:
+    main(["export", "--checkpoint", str(pair.checkpoint(name, 3)), "--output", str(tmp_path / "student")])
+    ours, theirs = (
+        load_file(tmp_path / "student/model.safetensors"),
+        load_file(pair.folder / name / "student/model.safetensors"),
+    )
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
