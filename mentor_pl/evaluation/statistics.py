@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import fsum
 from statistics import fmean
 
+from mentor_pl.engines.base import EngineStatistics
 from mentor_pl.rewards.program import ScoredGroup
-from mentor_pl.trajectory import StopReason
+from mentor_pl.trajectory import StopReason, TrajectoryGroup
 
 
 def group_statistics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
@@ -35,3 +37,26 @@ def group_statistics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     for reason in StopReason:
         out[f"stop/{reason.value}"] = fmean(t.stop_reason is reason for t in trajectories)
     return out
+
+
+def work_statistics(groups: Sequence[TrajectoryGroup], engine: EngineStatistics, rollout_s: float) -> dict[str, float]:
+    """Describe what a rollout computed, and how fast.
+
+    Args:
+        groups: What it gave.
+        engine: What its session counted.
+        rollout_s: Seconds that it took.
+
+    Returns:
+        `time/tools_s`: seconds of all tool calls, which overlap each other and decoding; `engine/sampled_tokens`;
+        `engine/prefill_tokens`: tokens computed that were given, not sampled; `engine/useful_share`: share of the rows of all decoding
+        steps that gave a token which was wanted; `engine/tokens_per_s`: sampled tokens per second of the rollout.
+    """
+    results = [result for group in groups for trajectory in group.trajectories for result in trajectory.tool_results]
+    return {
+        "time/tools_s": fsum(result.duration_s for result in results),
+        "engine/sampled_tokens": float(engine.sampled_tokens),
+        "engine/prefill_tokens": float(engine.prefill_tokens),
+        "engine/useful_share": engine.useful_share,
+        "engine/tokens_per_s": engine.sampled_tokens / rollout_s,
+    }

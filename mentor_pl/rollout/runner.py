@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from mentor_pl.chat.protocol import ChatProtocol
-from mentor_pl.engines.base import EngineSession, RolloutEngine, SamplingParams
+from mentor_pl.engines.base import EngineSession, EngineStatistics, RolloutEngine, SamplingParams
 from mentor_pl.errors import ConfigError
 from mentor_pl.messages import ToolResult, ToolSpec
 from mentor_pl.reference import Reference
@@ -41,6 +41,8 @@ class RolloutRunner:
         self.toolbox = toolbox
         self.limits = limits
         self.max_context = max_context
+        self.statistics = EngineStatistics()
+        """What the engine computed in the last run."""
         self._specs = {spec.name: spec for spec in toolbox.specs}
 
     @property
@@ -110,6 +112,7 @@ class RolloutRunner:
         try:
             with engine.session(sampling, self.protocol.stop_token_ids) as session:
                 done = _Loop(rows, session, pool, self.toolbox, self.limits.park_after_s, should_stop).run()
+                self.statistics = session.statistics
         finally:
             pool.shutdown(
                 wait=False, cancel_futures=True

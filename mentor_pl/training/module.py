@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,7 @@ class MentorModule(LightningModule):
         self._logprob_chunk_tokens = logprob_chunk_tokens
         self._frozen_start: FrozenStart | None = None
         self._step_totals = StepTotals()
+        self._train_began = self._train_s = 0.0
         self._metrics: dict[str, TaskMetrics] = {}
         self._rng_states: list[dict[str, Tensor]] | None = None
 
@@ -146,8 +148,9 @@ class MentorModule(LightningModule):
 
     def training_step(self, batch: PolicyBatch, batch_idx: int) -> Tensor:
         """Return the micro-batch's share of the step's loss."""
-        logprobs, entropies = self.policy.score(batch)
+        # The reference first: its forward pass needs no room beside the activations that the gradient waits for.
         reference = None if self._frozen_start is None else self.policy.score_frozen(batch, self._frozen_start)
+        logprobs, entropies = self.policy.score(batch)
         output = self.objective(
             LossInputs(
                 logprobs=logprobs,
@@ -161,6 +164,17 @@ class MentorModule(LightningModule):
         self._log_step(batch, output, last=(batch_idx + 1) % self.trainer.accumulate_grad_batches == 0)
         # Lightning divides by the accumulation, DDP and FSDP by the ranks; the share is of the whole step already.
         return output.loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def on_train_batch_start(self, batch: PolicyBatch, batch_idx: int) -> None:
+        """Start the clock of a micro-batch."""
+        self._train_began = time.perf_counter()
+
+    def on_train_batch_end(self, outputs: Any, batch: PolicyBatch, batch_idx: int) -> None:
+        """Log how long an optimiser step took: forward and backward passes of its micro-batches, and the update."""
+        self._train_s += time.perf_counter() - self._train_began
+        if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0:
+            self.log("train/time/train_s", self._train_s, batch_size=1)
+            self._train_s = 0.0
 
     def _log_step(self, batch: PolicyBatch, output: LossOutput, *, last: bool) -> None:
         """Log an optimiser step once, the same whatever it was split into."""

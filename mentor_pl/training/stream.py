@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from mentor_pl.engines.base import SamplingParams
+from mentor_pl.evaluation.statistics import work_statistics
 from mentor_pl.objectives.advantages import AdvantageEstimator
 from mentor_pl.rewards.program import RewardProgram, ScoredGroup
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
@@ -189,6 +190,7 @@ class RolloutStream(TrainingStream):
             "time/sync_s": synced - started,
             "time/rollout_s": rolled_out - synced,
             "time/reward_s": time.perf_counter() - rolled_out,
+            **work_statistics(groups, self.runner.statistics, rolled_out - synced),
         }
         return [self._samples(group) for group in scored], scored, metrics
 

@@ -27,6 +27,7 @@ def trajectory(
     num_tokens: int = 1,
     stop_reason: StopReason = StopReason.ANSWERED,
     failed: tuple[int, ...] = (),
+    call_s: float = 0.0,
 ) -> Trajectory:
     """One turn that calls `names`, where there are any, then one that says `text`; the calls at places `failed` fail."""
     turns: tuple[Turn, ...] = (
@@ -37,7 +38,12 @@ def trajectory(
     )
     if calls := tool_calls(names):
         results = tuple(
-            ToolResult(call_id=call.call_id, content="5", status=ToolStatus.ERROR if place in failed else ToolStatus.OK)
+            ToolResult(
+                call_id=call.call_id,
+                content="5",
+                status=ToolStatus.ERROR if place in failed else ToolStatus.OK,
+                duration_s=call_s,
+            )
             for place, call in enumerate(calls)
         )
         called = Message(role="assistant", tool_calls=calls)

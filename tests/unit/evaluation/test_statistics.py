@@ -1,6 +1,7 @@
 import pytest
 
-from mentor_pl.evaluation.statistics import group_statistics
+from mentor_pl.engines.base import EngineStatistics
+from mentor_pl.evaluation.statistics import group_statistics, work_statistics
 from mentor_pl.rewards.program import ScoredGroup
 from mentor_pl.trajectory import StopReason
 from tests.unit.evaluation.attempts import group, trajectory
@@ -39,3 +40,15 @@ def test_statistics_of_two_groups():
 
 def test_no_tool_has_run():
     assert group_statistics([scored([trajectory("", "5")], (0.1,))])["tool_ok"] == 0.0
+
+
+def test_what_a_rollout_computed():
+    groups = [group(trajectory("add sqrt", "5", call_s=0.25), trajectory("", "5"))]
+    engine = EngineStatistics(prefill_tokens=30, row_steps=40, sampled_tokens=10)
+    assert work_statistics(groups, engine, rollout_s=4.0) == {
+        "time/tools_s": 0.5,
+        "engine/sampled_tokens": 10.0,
+        "engine/prefill_tokens": 30.0,
+        "engine/useful_share": 0.25,
+        "engine/tokens_per_s": 2.5,
+    }
