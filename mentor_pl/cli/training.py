@@ -46,10 +46,14 @@ class SaveConfig(SaveConfigCallback):
     """Writes the resolved config to the run's folder, whatever the logger."""
 
     def save_config(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Write `config.yaml`."""
-        path = Path(trainer.default_root_dir) / "config.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.parser.save(self.config, str(path), skip_none=False, overwrite=True, multifile=False)
+        """Write `config.yaml`, without the run's own place: fed to `fit` again, it makes a new run."""
+        run_dir = Path(trainer.default_root_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        config = self.config.clone()
+        config.run_dir = config.trainer.default_root_dir = None
+        if config.checkpoint.dirpath == str(run_dir / "checkpoints"):
+            config.checkpoint.dirpath = None
+        self.parser.save(config, str(run_dir / "config.yaml"), skip_none=False, overwrite=True, multifile=False)
 
 
 class MentorCLI(LightningCLI):
