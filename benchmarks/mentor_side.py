@@ -105,8 +105,8 @@ class Script:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Sample, then return the scripted tokens with their log-probabilities (temperature 1, no filters)."""
         drawn, logprobs = sample_tokens(logits, sampling, numbers)
-        due = logits.gather(1, self._due[:, None]) - logits.gather(1, drawn[:, None])
-        return self._due, logprobs + due[:, 0].float()
+        due = logits.gather(1, self._due[:, None]).float() - logits.gather(1, drawn[:, None]).float()
+        return self._due, logprobs + due[:, 0]
 
     @contextmanager
     def forced(self, work: Workload) -> Iterator[None]:
