@@ -70,7 +70,8 @@ def test_no_answer_is_within_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     readable, _, hits = result.content.partition(" ")
     assert int(readable) > 50  # the standard library: it did look
     assert hits == "[]"
-    assert "PermissionError" in opened.content
+    # Where the package lies decides which: a folder that is shut, or one that is not there at all.
+    assert "PermissionError" in opened.content or "FileNotFoundError" in opened.content
 
 
 def test_the_search_would_find_it(tmp_path: Path) -> None:
