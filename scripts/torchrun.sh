@@ -12,4 +12,4 @@ set -euo pipefail
 : "${RUN:?a name for the run, the same on every node}"
 
 exec torchrun --nnodes "$NODES" --nproc-per-node "$GPUS" --rdzv-backend c10d --rdzv-endpoint "$RDZV" --rdzv-id "$RUN" \
-    "$(command -v mentor-pl)" fit --trainer.num_nodes "$NODES" --trainer.devices "$GPUS" "$@"
+    "$(command -v mentor-pl)" fit "$@" --trainer.num_nodes "$NODES" --trainer.devices "$GPUS"
