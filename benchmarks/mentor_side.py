@@ -127,7 +127,8 @@ def _row_number(work: Workload, _: int, reference_id: str, sample_index: int) ->
 class StepClock(Callback):
     """CPU seconds of every round's rollout and of every step as a whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, warm_up: int) -> None:
+        self._warm_up = warm_up
         self.rollout: list[float] = []
         self.step: list[float] = []
         self.gradient_norm = 0.0
@@ -165,10 +166,11 @@ class StepClock(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the clock."""
+        step_workload.forget_peak()
         self._began = time.process_time()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
-        """Take the gradient's norm, in the step that is not measured."""
+        """Take the gradient's norm of the first step."""
         if trainer.global_step == 0:
             gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
             self.gradient_norm = float(torch.nn.utils.get_total_norm(gradients))
@@ -178,13 +180,13 @@ class StepClock(Callback):
         if trainer.global_step > len(self.step):
             self.step.append(time.process_time() - self._began)
             self.logged.append({name: float(value) for name, value in trainer.callback_metrics.items()})
-            if len(self.step) == 1:
+            if len(self.step) == self._warm_up:
                 step_workload.forget_peak()
             self._began = time.process_time()
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Train for one step and then for the measured ones."""
+    """Train for the steps of the warm-up and then for the measured ones."""
     work = Workload.from_arguments(arguments)
     engine = ENGINES[arguments.engine]()
     module = MentorModule(
@@ -194,7 +196,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         optimizer=functools.partial(torch.optim.AdamW, lr=1e-6, weight_decay=0.0),
         packing=arguments.packing,
     )
-    clock = StepClock()
+    clock = StepClock(arguments.warm_up)
     with TemporaryDirectory() as folder:
         data = MentorDataModule(
             references=_write_references(Path(folder), work),
@@ -208,7 +210,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             accelerator="cpu",
             devices=1,
             precision="bf16-mixed" if arguments.dtype == "bfloat16" else "32-true",
-            max_epochs=1 + arguments.steps,
+            max_epochs=arguments.warm_up + arguments.steps,
             accumulate_grad_batches=work.rows // work.micro_rows,
             gradient_clip_val=1.0,
             limit_val_batches=0,
@@ -225,8 +227,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         with script.forced(work), clock.watching(), clock.counting(engine):
             trainer.fit(module, datamodule=data)
     assert clock.statistics[-1].sampled_tokens == script.sampled_tokens, "a row left its script"
-    rollout = statistics.median(clock.rollout[1:])
-    step = statistics.median(clock.step[1:])
+    rollout = statistics.median(clock.rollout[arguments.warm_up :])
+    step = statistics.median(clock.step[arguments.warm_up :])
     return {
         "step_cpu_s": step,
         "rollout_cpu_s": rollout,

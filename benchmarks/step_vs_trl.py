@@ -3,10 +3,9 @@
     python -m benchmarks.step_vs_trl [--model tiny|smollm2] [--dtype float32|bfloat16] [--runs 3] [--output FILE.json]
 
 Both sides train the same weights on the same prompts, tool, rewards and *forced* tokens, so that turns and token counts are identical;
-the gradient norm of the first step shows that they compute the same thing. Each run of a side is a process of its own, which trains for
-one step that does not count and then for those that do; sides alternate. CPU time is what other jobs on the machine disturb least.
-`float32` and `bfloat16` (autocast over float32 weights) mean the same on both sides. Needs the extra `bench`, and for SmolLM2 the
-plugin `plugins/mentor-pl-smollm2` with its weights.
+the gradient norm of the first step shows that they compute the same thing. Each run of a side is a process of its own; sides alternate.
+CPU time is what other jobs on the machine disturb least. `float32` and `bfloat16` (autocast over float32 weights) mean the same on both
+sides. Needs the extra `bench`, and for SmolLM2 the plugin `plugins/mentor-pl-smollm2` with its weights.
 """
 
 from __future__ import annotations
@@ -84,6 +83,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2, help="measured steps in each run")
+    parser.add_argument("--warm-up", type=int, default=1, help="steps before them that are not measured")
     parser.add_argument("--kl-weight", type=float, default=0.0, help="above 0 both sides score a frozen reference too")
     parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--output", type=Path)
@@ -94,6 +94,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         prepare_student(arguments.model, Path(folder))
         options = ["--folder", folder, "--dtype", arguments.dtype, "--steps", str(arguments.steps)]
+        options += ["--warm-up", str(arguments.warm_up)]
         options += ["--kl-weight", str(arguments.kl_weight)]
         options += ["--gradient-checkpointing"] if arguments.gradient_checkpointing else []
         for name in Workload.__dataclass_fields__:

@@ -39,20 +39,23 @@ class Forced(LogitsProcessor):
 
 
 class StepClock(TrainerCallback):
-    """CPU seconds of every step; the first is not measured."""
+    """CPU seconds of every step."""
 
-    def __init__(self) -> None:
+    def __init__(self, warm_up: int) -> None:
+        self._warm_up = warm_up
         self.step: list[float] = []
         self._began = 0.0
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Start the clock."""
+        if not self.step:
+            step_workload.forget_peak()
         self._began = time.process_time()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Close a step."""
         self.step.append(time.process_time() - self._began)
-        if len(self.step) == 1:
+        if len(self.step) == self._warm_up:
             step_workload.forget_peak()
 
 
@@ -104,12 +107,12 @@ def _reward(completions: list[list[dict[str, str]]], **_: Any) -> list[float]:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Train for one step and then for the measured ones."""
+    """Train for the steps of the warm-up and then for the measured ones."""
     work = Workload.from_arguments(arguments)
     tokenizer = AutoTokenizer.from_pretrained(arguments.folder, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(arguments.folder, dtype=torch.float32, attn_implementation="sdpa")
-    steps = 1 + arguments.steps
-    clock = StepClock()
+    steps = arguments.warm_up + arguments.steps
+    clock = StepClock(arguments.warm_up)
     with TemporaryDirectory() as folder:
         config = GRPOConfig(
             output_dir=folder,
@@ -144,8 +147,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         )
         trainer.script(work)
         trainer.train()
-    step = statistics.median(clock.step[1:])
-    rollout = statistics.median(trainer.rollout_cpu_s[1:])
+    step = statistics.median(clock.step[arguments.warm_up :])
+    rollout = statistics.median(trainer.rollout_cpu_s[arguments.warm_up :])
     return {
         "step_cpu_s": step,
         "rollout_cpu_s": rollout,
