@@ -114,7 +114,8 @@ def faults(snippet: Snippet, result: ToolResult, secret: str, timeout_s: float) 
     found = {
         "escaped": "ESCAPED" in result.content or secret in result.content,
         "did not run": not result.content.startswith("begun"),
-        f"ended as {result.status.value}": result.status.value not in snippet.endings,
+        # On a busy machine time may be up before anything else happens; that the call came back is asked below.
+        f"ended as {result.status.value}": result.status.value not in (*snippet.endings, "timeout"),
         "came back late": result.duration_s > timeout_s + 1,
     }
     return [f"{snippet.name}: {what}" for what, happened in found.items() if happened]

@@ -43,14 +43,20 @@ class Confinement:
     disk_bytes: int
 
 
-def limit_zygote(confinement: Confinement) -> None:
-    """Set, once in the zygote, what its children inherit: resource limits and no way back to more rights."""
+def confine_zygote(confinement: Confinement, rules: int) -> None:
+    """Give up, once in the zygote, what neither it nor its children need: children inherit limits, Landlock and lost capabilities.
+
+    Where each child mounts a disk of its own, it is the child that gives up the right to do so.
+
+    Args:
+        confinement: What children are made to.
+        rules: Landlock ruleset.
+    """
     with open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")  # where memory runs out, these processes go first and not the trainer
+    # A zygote holds three descriptors for each session; children may have fewer.
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(
-        resource.RLIMIT_NOFILE, (files, files)
-    )  # a zygote holds three for each session; children get fewer
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     # No limit on processes: it would count the user's others too. Forking is refused anyway, and threads need address space.
     for name, value in (
         ("AS", confinement.memory_bytes),
@@ -65,25 +71,28 @@ def limit_zygote(confinement: Confinement) -> None:
         resource.setrlimit(number, (value, value))
     kernel.call("prctl", kernel.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     kernel.call("prctl", kernel.PR_SET_DUMPABLE, 0, 0, 0, 0)
+    if not confinement.keep_variables:
+        _give_up_rights(rules)
 
 
-def _confine(confinement: Confinement, system_calls: bytes) -> None:
+def _give_up_rights(rules: int) -> None:
+    version_3, no_capabilities = struct.pack("Ii", 0x20080522, 0), struct.pack("6I", *[0] * 6)
+    kernel.syscall("capset", version_3, no_capabilities)
+    landlock.enforce(rules)
+
+
+def _confine(confinement: Confinement, system_calls: seccomp.Filter) -> None:
     """Give up, for good, all that the code does not need."""
-    os.chdir("/")
-    if confinement.writable is not None:
-        if (
-            confinement.keep_variables
-        ):  # many live side by side; of the others there is one at a time, and the zygote mounts for it
+    if confinement.keep_variables:
+        if confinement.writable is not None:
             namespaces.mount_own_disk(confinement.writable, confinement.disk_bytes)
-        os.chdir(confinement.writable)
+        _give_up_rights(RULES_FD)
+    os.close(RULES_FD)
+    os.chdir(confinement.writable or "/")
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
     if confinement.cpu_s is not None:
         resource.setrlimit(resource.RLIMIT_CPU, (confinement.cpu_s, confinement.cpu_s))
-    version_3, no_capabilities = struct.pack("Ii", 0x20080522, 0), struct.pack("6I", *[0] * 6)
-    kernel.syscall("capset", version_3, no_capabilities)
-    landlock.enforce(RULES_FD)
-    os.close(RULES_FD)
-    seccomp.enforce(system_calls)
+    system_calls.enforce()
 
 
 def _receive() -> bytes:
@@ -146,12 +155,12 @@ def _run_and_report(code: bytes, variables: dict[str, Any]) -> int:
     return 0
 
 
-def run(confinement: Confinement, system_calls: bytes) -> None:
+def run(confinement: Confinement, system_calls: seccomp.Filter) -> None:
     """Confine this process and run the code that comes over the code pipe; does not return.
 
     Args:
         confinement: What it is made to.
-        system_calls: The filter of `seccomp.program`.
+        system_calls: What it may call.
     """
     _confine(confinement, system_calls)
     # Read by the zygote, apart from the code's output: an exit status alone could claim that the sandbox had failed.

@@ -18,6 +18,7 @@ _AUDIT_ARCH_X86_64 = 0xC000003E
 _X32_BIT = 0x40000000
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _SET_MODE_FILTER = 1
+_INSTRUCTION_BYTES = 8
 _NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
 
 # No open, creat, truncate: openat does, and is looked at. No chmod, chown, utime, link, symlink: Landlock does not govern metadata.
@@ -138,8 +139,15 @@ def program() -> bytes:
     return b"".join(struct.pack("HBBI", *instruction) for instruction in code)
 
 
-def enforce(filter_program: bytes) -> None:
-    """Bind this thread, and whatever it starts, to a filter for good. Needs no-new-privileges."""
-    buffer = ctypes.create_string_buffer(filter_program, len(filter_program))
-    pointer = struct.pack("HxxxxxxQ", len(filter_program) // 8, ctypes.addressof(buffer))
-    syscall("seccomp", _SET_MODE_FILTER, 0, pointer)
+class Filter:
+    """The assembled program, ready to be bound to: nothing is left to do after a fork that could be done before."""
+
+    def __init__(self) -> None:
+        code = program()
+        self._buffer = ctypes.create_string_buffer(code, len(code))
+        pointer = struct.pack("HxxxxxxQ", len(code) // _INSTRUCTION_BYTES, ctypes.addressof(self._buffer))
+        self._arguments = (_SET_MODE_FILTER, 0, ctypes.create_string_buffer(pointer, len(pointer)))
+
+    def enforce(self) -> None:
+        """Bind this thread, and whatever it starts, to the filter for good. Needs no-new-privileges."""
+        syscall("seccomp", *self._arguments)

@@ -11,21 +11,17 @@ on which its code is written, the pipe on which its output is read, and a socket
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import gc
-import importlib
 import json
 import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mentor_pl.tools.sandbox import child, kernel, landlock, namespaces, seccomp
+from mentor_pl.tools.sandbox import child, seccomp
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,17 +54,22 @@ class Zygote:
         control: The socket on which the trainer asks for children.
         confinement: What every child is made to.
         rules: Landlock ruleset for the children.
+        disks: Where each child runs one piece of code only, on the same disk: a byte sent here replaces it, and a byte comes back.
     """
 
-    def __init__(self, control: socket.socket, confinement: child.Confinement, rules: int) -> None:
+    def __init__(
+        self,
+        control: socket.socket,
+        confinement: child.Confinement,
+        rules: int,
+        disks: socket.socket | None,
+    ) -> None:
         self._control = control
         self._confinement = confinement
         self._rules = rules
-        self._system_calls = seccomp.program()
-        self._shared_disk = None if confinement.keep_variables else confinement.writable
-        self._fresh_disk = 0
-        if self._shared_disk is not None:
-            self._mount_shared_disk(self._shared_disk)
+        self._system_calls = seccomp.Filter()
+        self._disks = disks
+        self._disk_born = self._disk_touched()
         self._spare: _Process | None = None
         self._by_fd: dict[int, _Process] = {}
         self._running: dict[int, _Process] = {}
@@ -97,6 +98,7 @@ class Zygote:
         code_fd, trainer_code_fd = os.pipe()
         trainer_output_fd, output_fd = os.pipe()
         status_fd, child_status_fd = os.pipe()
+        os.set_blocking(status_fd, False)
         control, trainer_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:
@@ -119,11 +121,12 @@ class Zygote:
         return process
 
     def _become_child(self, code_fd: int, output_fd: int, status_fd: int) -> None:
-        sources = (os.open(os.devnull, os.O_RDONLY), output_fd, output_fd, status_fd, code_fd, self._rules)
-        # Out of the way first: a source may lie where another one is to go.
-        lifted = [fcntl.fcntl(source, fcntl.F_DUPFD, 1000) for source in sources]
-        for target, source in enumerate(lifted):
-            os.dup2(source, target)
+        # What is copied lies above what it is copied to: `startup` has seen to that.
+        os.dup2(output_fd, 1)
+        os.dup2(output_fd, 2)
+        os.dup2(status_fd, child.STATUS_FD)
+        os.dup2(code_fd, child.CODE_FD)
+        os.dup2(self._rules, child.RULES_FD)
         os.closerange(child.RULES_FD + 1, 1 << 20)
         child.run(self._confinement, self._system_calls)
 
@@ -167,22 +170,21 @@ class Zygote:
     def _start(self, process: _Process, timeout_s: float) -> None:
         process.deadline = time.monotonic() + timeout_s
         self._running[process.pid] = process
-        if self._confinement.keep_variables:
-            if process.reached:
-                self._forget_stale_words(process)
-            os.kill(process.pid, signal.SIGCONT)
-        elif self._spare is None:
-            self._spare = self._fork()
-        self._poll.register(process.status_fd, select.POLLIN)
         self._poll.register(process.pidfd, select.POLLIN)
+        if not self._confinement.keep_variables:
+            if self._spare is None:
+                self._spare = self._fork()
+            return
+        if process.reached:
+            self._forget_stale_words(process)
+        os.kill(process.pid, signal.SIGCONT)
+        self._poll.register(process.status_fd, select.POLLIN)
 
     def _forget_stale_words(self, process: _Process) -> None:
         """Drop what the code itself may have written to its status pipe ahead of time."""
-        os.set_blocking(process.status_fd, False)
         with contextlib.suppress(BlockingIOError):
             while os.read(process.status_fd, 4096):
                 pass
-        os.set_blocking(process.status_fd, True)
 
     def _hear(self, process: _Process) -> None:
         word = os.read(process.status_fd, 1)
@@ -207,6 +209,8 @@ class Zygote:
     def _finish(self, process: _Process, status: str) -> None:
         """End a run together with its process, and say how it ended."""
         exit_status = self._kill(process)
+        with contextlib.suppress(BlockingIOError):
+            process.reached = process.reached or os.read(process.status_fd, 1) == child.REACHED
         if not process.reached:
             status = "unconfined"
         elif status == "exited":
@@ -218,20 +222,21 @@ class Zygote:
         self._send(process.control, {"status": status, "alive": False}, following)
         self._forget(process)
 
-    def _mount_shared_disk(self, directory: str) -> None:
-        namespaces.mount_disk(directory, self._confinement.disk_bytes)
-        self._fresh_disk = os.stat(directory).st_mtime_ns
+    def _disk_touched(self) -> int:
+        # Of the directory itself: it tells of files that were deleted again, too. Code cannot set it.
+        return os.stat(self._confinement.writable or "/").st_mtime_ns if self._disks else 0
 
     def _clean_disk(self) -> None:
         """Replace the disk that ended code has written to, and the spare child that already stands on it."""
-        # The time tells of files that were deleted again, too; code cannot set it. A new disk costs milliseconds: an unused one is kept.
-        if self._shared_disk is None or os.stat(self._shared_disk).st_mtime_ns == self._fresh_disk:
-            return
+        if self._disks is None or self._disk_touched() == self._disk_born:
+            return  # a new disk costs milliseconds, so an unused one is kept
         if self._spare is not None:
             self._end(self._spare)
             self._spare = None
-        namespaces.unmount_disk(self._shared_disk)
-        self._mount_shared_disk(self._shared_disk)
+        self._disks.send(b"+")
+        if not self._disks.recv(1):
+            os._exit(1)
+        self._disk_born = self._disk_touched()
 
     def _end(self, process: _Process) -> None:
         self._kill(process)
@@ -251,46 +256,3 @@ class Zygote:
         os.close(process.status_fd)
         process.control.close()
         self._close_trainer_ends(process)
-
-
-def _hide_ourselves() -> None:
-    """Leave nothing importable of this package: its data files are none of the code's business."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "mentor_pl"]:
-        del sys.modules[name]
-    sys.argv = [""]
-
-
-def main(control_fd: int) -> None:
-    """Start up as the trainer's first message says, answer with what the host granted, and serve."""
-    control = socket.socket(fileno=control_fd)
-    settings: Mapping[str, Any] = json.loads(control.recv(1 << 20))
-    sys.path[:] = settings["sys_path"]
-    for module in settings["preload"]:
-        importlib.import_module(module)
-    became_nobody = namespaces.become_nobody()
-    refused: str | None = "not asked for" if not settings["namespaces"] else "no directory to mount over"
-    place = namespaces.place_for_disk(settings["readable"])
-    if settings["namespaces"] and place is not None:
-        refused = namespaces.enter(place)
-        if refused is None:
-            if (
-                inner := os.fork()
-            ):  # its child is process 1 of the namespace: when that ends, the kernel ends all within
-                control.close()
-                os._exit(os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1]) & 255)
-            kernel.call("prctl", kernel.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    writable = f"{place}/work" if refused is None else None
-    os.environ["TMPDIR"] = os.environ["HOME"] = writable or "/nonexistent"
-    readable = [*settings["readable"], "/dev/urandom"]
-    rules = landlock.ruleset(readable, ["/dev/null", *([str(place)] if writable else [])])
-    confinement = child.Confinement(writable=writable, **settings["confinement"])
-    zygote = Zygote(control, confinement, rules)
-    child.limit_zygote(confinement)
-    child.warm_up()
-    _hide_ourselves()
-    gc.collect()
-    gc.freeze()  # children then do not touch, and so not copy, the pages of what is already there
-    features = {"landlock": landlock.abi(), "namespaces": refused is None, "why_not": refused, "nobody": became_nobody}
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the trainer was killed meanwhile
-        control.send(json.dumps(features).encode())
-        zygote.serve()
