@@ -89,6 +89,8 @@ def _persevere(call: ToolCall, attempt: Callable[[], ToolResult]) -> ToolResult:
             return attempt()
         except ToolBackendError as failure:
             reason = str(failure)
+        except RecursionError:  # JSON that could just be read may be too deep to be written again
+            return failed(call, f"{call.name}: the arguments are nested too deeply")
     duration_s = time.perf_counter() - start
     return failed(
         call, f"{call.name} is unavailable: {reason}", status=ToolStatus.INFRASTRUCTURE, duration_s=duration_s

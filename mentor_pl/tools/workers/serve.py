@@ -69,6 +69,9 @@ def serve_calls(channel: Connection, tools: dict[str, TypedFunction], instance: 
             return
         name, _, arguments = frame.partition(b"\n")
         status, text = run_call(tools[name.decode()], arguments, instance)
+        text = text.encode(
+            "utf-8", "replace"
+        ).decode()  # half a surrogate pair could be neither shown nor written to a file
         channel.send_bytes(json.dumps((status, truncated(text, max_chars), len(text))).encode())
 
 

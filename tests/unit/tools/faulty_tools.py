@@ -67,6 +67,11 @@ def prints(text: str) -> str:
     return text
 
 
+def surrogate() -> str:
+    """Return what is no valid text."""
+    return "a\ud800b"
+
+
 def zero() -> int:
     """Return nought."""
     return 0

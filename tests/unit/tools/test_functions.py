@@ -179,6 +179,10 @@ def test_coroutines_are_awaited_and_text_is_not_quoted(faulty: PythonFunctions) 
     assert run(faulty, "waits", text="grün 🌿").content == "grün 🌿"
 
 
+def test_half_a_surrogate_pair_is_replaced(faulty: PythonFunctions) -> None:
+    assert run(faulty, "surrogate").content == "a?b"
+
+
 def test_a_malformed_call_is_answered_with_its_parse_error(faulty: PythonFunctions) -> None:
     with faulty.session() as session:
         result = session(ToolCall(call_id="1", name="zero", parse_error="the arguments are not valid JSON"))

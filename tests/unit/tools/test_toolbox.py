@@ -57,6 +57,18 @@ def test_calls_go_to_the_backend_that_offers_them() -> None:
     box.close()
 
 
+def test_arguments_too_deep_to_be_written_are_the_callers_error() -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    box = ToolBox([PythonFunctions("mentor_pl.tools.arithmetic", functions=["add"])])
+    with box.session() as run:
+        result = run(ToolCall(call_id="7", name="add", arguments={"a": deep, "b": 2}))
+        assert (result.status, result.content) == (ToolStatus.ERROR, "Error: add: the arguments are nested too deeply")
+        assert run(ToolCall(call_id="8", name="add", arguments={"a": 1, "b": 2})).content == "3"
+    box.close()
+
+
 def test_duplicate_names_are_refused_naming_both_backends() -> None:
     class Other(Counter): ...
 
