@@ -111,7 +111,8 @@ def make_student(folder: Path, hidden: int, layers: int) -> None:
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    # In another type than it is trained in: weights that are mapped from the file would come and go as the system likes.
+    LlamaForCausalLM(config).bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
