@@ -13,6 +13,7 @@ import pytest
 
 from mentor_pl.errors import ConfigError, ToolBackendError
 from mentor_pl.messages import ToolCall, ToolResult, ToolStatus
+from mentor_pl.testing import check_tool_backend
 from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.functions import PythonFunctions
 
@@ -278,6 +279,11 @@ def test_a_module_that_cannot_be_offered_is_refused_at_once(
     with pytest.raises(ConfigError) as caught:
         PythonFunctions(module, functions)
     assert message in str(caught.value)
+
+
+def test_the_contract_of_the_door(arithmetic: PythonFunctions, carts: PythonFunctions) -> None:
+    check_tool_backend(arithmetic, [ToolCall(call_id="1", name="add", arguments={"a": 1, "b": 2})])
+    check_tool_backend(carts, [ToolCall(call_id="1", name="show")])
 
 
 def test_a_limit_that_is_no_limit_is_refused() -> None:

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.tools_hostile import descendants
 from mentor_pl.errors import ConfigError, ToolBackendError
 from mentor_pl.messages import ToolCall, ToolResult, ToolStatus
+from mentor_pl.testing import check_tool_backend
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.command_interpreter import CommandInterpreter
 from mentor_pl.tools.interpreter import PythonInterpreter
@@ -244,6 +245,14 @@ def test_many_threads_share_the_workers() -> None:
         thread.join()
     backend.close()
     assert got == {i: str(i) for i in range(60)}
+
+
+@needs_landlock
+@pytest.mark.parametrize("keep_variables", [False, True])
+def test_the_contract_of_the_door(keep_variables: bool) -> None:
+    backend = PythonInterpreter(keep_variables=keep_variables)
+    check_tool_backend(backend, [ToolCall(call_id="1", name="python", arguments={"code": "1 + 1"})])
+    backend.close()
 
 
 @needs_landlock
