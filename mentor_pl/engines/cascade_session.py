@@ -98,7 +98,8 @@ class CascadeSession(EngineSession):
         device_type = decoder.device.type
         # without a cache: weights cast under no_grad must not be found again by the training step's autocast
         casts = torch.autocast(device_type, dtype=decoder.dtype, enabled=decoder.autocasts, cache_enabled=False)
-        with torch.no_grad(), casts:
+        grads_off = torch.inference_mode if decoder.self_contained else torch.no_grad
+        with grads_off(), casts:
             while not self._done:
                 self._start_rows()
                 if self._done or not any(row.state is _State.LIVE for row in self._slots):

@@ -17,7 +17,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
-from mentor_pl.engines.projections import Projection, can_pack, project
+from mentor_pl.engines.projections import CopiedLinear, Projection, can_pack, project
 from mentor_pl.errors import EngineError
 
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -77,6 +77,8 @@ class Decoder:
         dtype: What linear layers and attention compute in.
         autocasts: True where that is not the type of the weights and of the residual stream.
         vocab_size: Rows of the embedding.
+        self_contained: True where no linear layer of the model's is called: inference mode, which is faster, is then safe. A layer
+            that is called could keep a tensor for training, and training cannot use an inference tensor.
     """
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype | None = None, prepack: bool = True) -> None:
@@ -156,6 +158,8 @@ class Decoder:
                 )
             )
         self._logits = project([self._head], self.dtype, self._pack)
+        projections = [p for layer in self._layers for p in (layer.qkv, layer.out, layer.gate_up, layer.down)]
+        self.self_contained = all(type(projection) is CopiedLinear for projection in (*projections, self._logits))
         self._final_norm = self._norm_weight(self._body.norm)
 
     def forward(self, token_ids: torch.Tensor, positions: torch.Tensor, attend: Attend) -> torch.Tensor:

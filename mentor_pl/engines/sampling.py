@@ -41,7 +41,9 @@ def sample_tokens(
         probs = probs.masked_fill_(probs < threshold[:, None], 0.0)
 
     rows, vocab_size = probs.shape
-    blocks = F.pad(probs, (0, -vocab_size % _BLOCK)).view(rows, -1, _BLOCK)
+    if vocab_size % _BLOCK:  # even an empty padding would copy
+        probs = F.pad(probs, (0, -vocab_size % _BLOCK))
+    blocks = probs.view(rows, -1, _BLOCK)
     # float64: in float32 the sums over a large vocabulary would bias its rare tokens
     mass = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
     target = uniforms.to(mass)[:, None] * mass[:, -1:]

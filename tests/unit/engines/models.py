@@ -73,6 +73,7 @@ def full_forward_logprobs(model: torch.nn.Module, token_ids: list[int], temperat
     """Log-probability of each token but the first, `[L - 1]`, by one plain forward of the whole conversation."""
     training = model.training
     model.eval()
-    logits = model(input_ids=torch.tensor([token_ids])).logits[0, :-1].float() / temperature
+    device = next(model.parameters()).device
+    logits = model(input_ids=torch.tensor([token_ids], device=device)).logits[0, :-1].float() / temperature
     model.train(training)
-    return logits.log_softmax(-1).gather(1, torch.tensor(token_ids[1:])[:, None])[:, 0]
+    return logits.log_softmax(-1).gather(1, torch.tensor(token_ids[1:], device=device)[:, None])[:, 0]

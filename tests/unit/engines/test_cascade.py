@@ -6,6 +6,7 @@ from peft import LoraConfig, get_peft_model
 from torch.testing import assert_close
 from transformers import LlamaConfig, OPTConfig, OPTForCausalLM
 
+from mentor_pl.engines import cascade_attention, cascade_session
 from mentor_pl.engines.base import GenerationRequest, SamplingParams
 from mentor_pl.engines.cascade import CascadeEngine
 from mentor_pl.engines.hf_generate import HFGenerateEngine
@@ -174,13 +175,31 @@ def test_autocast_and_cheaper_precision_compute_in_bfloat16():
     assert_exact(model, mixed, atol=0.15)
 
 
-def test_a_rollout_under_autocast_leaves_gradients_alone():
-    """Weights cast without gradients must not be what a training step in the same autocast region finds."""
-    model = tiny_model("llama")
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("prepack", [True, False])
+def test_a_rollout_leaves_gradients_alone(family, prepack):
+    """Neither inference tensors nor weights cast without gradients may be what a training step finds."""
+    model = tiny_model(family)
     with torch.autocast("cpu", torch.bfloat16):
-        roll_out(CascadeEngine(prepack=False), model, ROWS, turns=1)
+        roll_out(CascadeEngine(prepack=prepack), model, {0: PROMPTS[2]}, turns=1)
         model(input_ids=torch.tensor([PROMPTS[0]])).logits.float().sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_a_rollout_of_a_lora_student_leaves_gradients_alone():
+    model = get_peft_model(tiny_model("llama"), LoraConfig(r=4, target_modules=["q_proj", "gate_proj"]))
+    with torch.autocast("cpu", torch.bfloat16):
+        roll_out(CascadeEngine(), model, {0: PROMPTS[2]}, turns=1)
+        model(input_ids=torch.tensor([PROMPTS[0]])).logits.float().sum().backward()
+    assert all(p.grad is not None for name, p in model.named_parameters() if "lora_" in name)
+
+
+def test_tool_results_longer_than_one_forward_are_computed_ahead(monkeypatch):
+    monkeypatch.setattr(cascade_session, "TOKENS_PER_FORWARD", 3)
+    monkeypatch.setattr(cascade_attention, "TOKENS_PER_FORWARD", 3)
+    model = tiny_model("gemma3")
+    conversations, _ = roll_out(CascadeEngine(), model, ROWS)
+    assert_exact(model, conversations)
 
 
 def test_a_row_started_anew_forgets_its_cache():

@@ -1,0 +1,80 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from mentor_pl.engines.base import GenerationRequest, SamplingParams
+from mentor_pl.engines.cascade import CascadeEngine
+from mentor_pl.engines.hf_generate import HFGenerateEngine
+from mentor_pl.engines.sampling import sample_tokens, uniforms
+from tests.unit.engines.models import FAMILIES, full_forward_logprobs, tiny_model
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+PROMPTS = [tuple(range(20, 40)), tuple(range(20, 38)) + (41, 42), (61, 62, 63)]
+
+
+def two_turns(engine, model, sampling=SamplingParams()):  # noqa: B008 - frozen
+    """Sample six tokens, append four, sample six more, for three rows of each prompt; {row: (token_ids, logprobs)}."""
+    engine.sync(model, version=0)
+    rows = {row: PROMPTS[row // 3] for row in range(9)}
+    logprobs = {row: [] for row in rows}
+    with engine.session(sampling, ()) as session:
+        for turn in range(2):
+            session.submit(
+                [GenerationRequest(row=row, token_ids=ids, max_new_tokens=6, seed=row) for row, ids in rows.items()]
+            )
+            while done := session.poll():
+                for row, completion in done:
+                    rows[row] += completion.token_ids
+                    logprobs[row].append(completion.logprobs)
+            if turn == 0:
+                rows = {row: ids + (row, 7, 8, 9) for row, ids in rows.items()}
+    return {row: (list(ids), logprobs[row]) for row, ids in rows.items()}
+
+
+def assert_close_to_full_forward(model, found, atol):
+    for token_ids, (first, second) in found.values():
+        exact = full_forward_logprobs(model, token_ids).cpu()
+        assert_close(torch.tensor(second), exact[-6:], atol=atol, rtol=0)
+        assert_close(torch.tensor(first), exact[-16:-10], atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logprobs_are_those_of_a_full_forward(family):
+    torch.backends.cuda.matmul.allow_tf32 = False
+    model = tiny_model(family).cuda()
+    assert_close_to_full_forward(model, two_turns(CascadeEngine(), model), atol=1e-3)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_bfloat16_stays_close_to_a_full_forward(family):
+    model = tiny_model(family, torch.bfloat16).cuda()
+    assert_close_to_full_forward(model, two_turns(CascadeEngine(), model), atol=0.15)
+
+
+def test_autocast_computes_in_bfloat16():
+    model = tiny_model("qwen3").cuda()
+    with torch.autocast("cuda", torch.bfloat16):
+        found = two_turns(CascadeEngine(), model)
+    assert_close_to_full_forward(model, found, atol=0.15)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_greedy_rollouts_equal_generate(family):
+    torch.backends.cuda.matmul.allow_tf32 = False
+    model = tiny_model(family).cuda()
+    greedy = SamplingParams(temperature=0)
+    fast, plain = two_turns(CascadeEngine(), model, greedy), two_turns(HFGenerateEngine(), model, greedy)
+    assert {row: ids for row, (ids, _) in fast.items()} == {row: ids for row, (ids, _) in plain.items()}
+
+
+def test_random_numbers_and_draws_equal_the_cpus():
+    seeds, positions = torch.arange(-500, 500), torch.arange(1000) * 7
+    numbers = uniforms(seeds, positions)
+    assert torch.equal(uniforms(seeds.cuda(), positions.cuda()).cpu(), numbers)
+    logits = torch.randn(1000, 600)
+    sampling = SamplingParams(top_p=0.9, min_p=0.01)
+    on_cpu, _ = sample_tokens(logits, sampling, numbers)
+    on_gpu, _ = sample_tokens(logits.cuda(), sampling, numbers.cuda())
+    # a number that falls on the border of two tokens may go to either: their sums are rounded differently
+    assert (on_cpu != on_gpu.cpu()).sum() <= 2
