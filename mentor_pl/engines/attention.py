@@ -29,8 +29,9 @@ def partial_attention(
     if query.device.type == "cpu" and softcap is None:
         flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         return flash(query, key, value, attn_mask=mask, scale=scale)
-    # scores rounded to bfloat16 would be off by up to a tenth of a nat
-    scores = (query.float() @ key.float().transpose(-1, -2)).mul_(scale)
+    # scores rounded to bfloat16, by their type or by autocast, would be off by up to a tenth of a nat
+    with torch.autocast(query.device.type, enabled=False):
+        scores = (query.float() @ key.float().transpose(-1, -2)).mul_(scale)
     if softcap is not None:
         scores = scores.div_(softcap).tanh_().mul_(softcap)
     if mask is not None:

@@ -95,11 +95,12 @@ class CascadeSession(EngineSession):
     def poll(self, interrupt: Callable[[], bool] | None = None) -> list[tuple[int, Completion]]:
         """Decode until a row completes; `interrupt` is asked before every step."""
         decoder = self._decoder
-        device_type = decoder.device.type
+        alone = decoder.self_contained
         # without a cache: weights cast under no_grad must not be found again by the training step's autocast
-        casts = torch.autocast(device_type, dtype=decoder.dtype, enabled=decoder.autocasts, cache_enabled=False)
-        grads_off = torch.inference_mode if decoder.self_contained else torch.no_grad
-        with grads_off(), casts:
+        casts = torch.autocast(
+            decoder.device.type, dtype=decoder.dtype, enabled=decoder.autocasts and not alone, cache_enabled=False
+        )
+        with torch.inference_mode() if alone else torch.no_grad(), casts:
             while not self._done:
                 self._start_rows()
                 if self._done or not any(row.state is _State.LIVE for row in self._slots):
