@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import sys
 from typing import Any
 
@@ -51,8 +50,8 @@ def syscall(name: str, *arguments: Any) -> int:
 
 def unsupported() -> str | None:
     """Say why this machine cannot confine code; None where it can."""
-    if sys.platform != "linux" or platform.machine() != "x86_64":
-        return f"it is {platform.system()} on {platform.machine()}, and only Linux on x86_64 is supported"
+    if sys.platform != "linux" or os.uname().machine != "x86_64":
+        return f"it is {sys.platform} on {os.uname().machine}, and only Linux on x86_64 is supported"
     try:
         syscall("landlock_create_ruleset", None, 0, 1)
     except OSError as refused:

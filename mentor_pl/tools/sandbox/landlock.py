@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable
-from pathlib import Path
 
 from mentor_pl.tools.sandbox import kernel
 
@@ -60,20 +59,3 @@ def ruleset(readable: Iterable[str], writable: Iterable[str]) -> int:
 def enforce(rules: int) -> None:
     """Bind this thread, and whatever it starts, to a ruleset for good. Needs no-new-privileges."""
     kernel.syscall("landlock_restrict_self", rules, 0)
-
-
-def without(paths: Iterable[Path], hidden: Iterable[Path]) -> list[str]:
-    """List paths that cover `paths` but not `hidden`: a directory that holds something hidden is replaced by its other entries.
-
-    Landlock can only allow, never take away, so that what must stay out of sight has to be left out when allowing.
-    """
-    secrets = {path.resolve() for path in hidden}
-    covered: list[str] = []
-    for path in {path.resolve() for path in paths}:
-        if any(path == secret or secret in path.parents for secret in secrets):
-            continue
-        if any(path in secret.parents for secret in secrets) and path.is_dir():
-            covered += without((child for child in path.iterdir()), secrets)
-        else:
-            covered.append(str(path))
-    return sorted(set(covered))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 
 from mentor_pl.tools.sandbox import kernel
 
@@ -42,10 +41,10 @@ def become_nobody() -> bool:
 
 def place_for_disk(needed: Iterable[str]) -> str | None:
     """Choose a directory to mount the working directory over: one that hides none of the paths that the code needs."""
-    covered = [Path(path) for path in needed]
-    for place in map(Path, _PLACES):
-        if place.is_dir() and not any(place == path or place in path.parents for path in covered):
-            return str(place)
+    covered = [f"{os.path.realpath(path)}/" for path in needed]
+    for place in _PLACES:
+        if os.path.isdir(place) and not any(path.startswith(f"{place}/") for path in covered):
+            return place
     return None
 
 
@@ -53,7 +52,8 @@ def _enter(place: str) -> None:
     uid, gid = os.getuid(), os.getgid()
     kernel.call("unshare", _NEW_USER | _NEW_NET | _NEW_PID | _NEW_IPC | _NEW_UTS | _NEW_NS)
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-        Path("/proc/self", name).write_text(text)
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
     kernel.call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
     # Landlock's rule is on this outer file system, once and for all; each call's own is mounted within it and so covered by the rule.
     flags = _MS_NOSUID | _MS_NODEV

@@ -6,12 +6,11 @@ import importlib.metadata
 import site
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import mentor_pl
 from mentor_pl.errors import ConfigError
-from mentor_pl.tools.sandbox.landlock import without
 
 _MULTIARCH = sysconfig.get_config_var("MULTIARCH") or ""
 _LIBRARIES = [Path(root, _MULTIARCH) for root in ("/lib", "/usr/lib")] + [Path("/lib64"), Path("/usr/lib64")]
@@ -56,3 +55,20 @@ def readable_paths(packages: Sequence[str]) -> tuple[list[str], list[str]]:
     ]
     search = [*map(str, dict.fromkeys(standard)), *(sorted(map(str, folders)) if chosen else [])]
     return [*readable, "/usr/share/zoneinfo", *map(str, chosen)], search
+
+
+def without(paths: Iterable[Path], hidden: Iterable[Path]) -> list[str]:
+    """List paths that cover `paths` but not `hidden`: a directory that holds something hidden is replaced by its other entries.
+
+    Landlock can only allow, never take away, so that what must stay out of sight has to be left out when allowing.
+    """
+    secrets = {path.resolve() for path in hidden}
+    covered: list[str] = []
+    for path in {path.resolve() for path in paths}:
+        if any(path == secret or secret in path.parents for secret in secrets):
+            continue
+        if any(path in secret.parents for secret in secrets) and path.is_dir():
+            covered += without((child for child in path.iterdir()), secrets)
+        else:
+            covered.append(str(path))
+    return sorted(set(covered))

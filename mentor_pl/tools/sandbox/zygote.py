@@ -18,33 +18,34 @@ import signal
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from mentor_pl.tools.sandbox import child, seccomp
 
 
-@dataclass(slots=True, kw_only=True)
 class _Process:
     """A forked child.
 
     Attributes:
         pid: Its process id.
         pidfd: Becomes readable when it ends.
-        status_fd: Our end of its status pipe.
+        status_fd: Our end of its status pipe, not blocking.
         control: Commands about it.
         trainer_ends: The descriptors of its cell, until they are sent.
         reached: True once it has confined itself.
         deadline: When its run has to end, by the monotonic clock; None while it does not run.
     """
 
-    pid: int
-    pidfd: int
-    status_fd: int
-    control: socket.socket
-    trainer_ends: list[int]
-    reached: bool = False
-    deadline: float | None = None
+    __slots__ = ("control", "deadline", "pid", "pidfd", "reached", "status_fd", "trainer_ends")
+
+    def __init__(self, pid: int, status_fd: int, control: socket.socket, trainer_ends: list[int]) -> None:
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        self.status_fd = status_fd
+        self.control = control
+        self.trainer_ends = trainer_ends
+        self.reached = False
+        self.deadline: float | None = None
 
 
 class Zygote:
@@ -108,13 +109,7 @@ class Zygote:
                 os._exit(125)
         for fd in (code_fd, output_fd, child_status_fd):
             os.close(fd)
-        process = _Process(
-            pid=pid,
-            pidfd=os.pidfd_open(pid),
-            status_fd=status_fd,
-            control=control,
-            trainer_ends=[trainer_code_fd, trainer_output_fd, trainer_control.detach()],
-        )
+        process = _Process(pid, status_fd, control, [trainer_code_fd, trainer_output_fd, trainer_control.detach()])
         for fd in (process.pidfd, process.status_fd, control.fileno()):
             self._by_fd[fd] = process
         self._poll.register(control, select.POLLIN)
