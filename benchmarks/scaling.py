@@ -150,7 +150,8 @@ def predicted(seen: dict[str, Any], strategy: str, kind: str) -> dict[str, float
     weights, trained = 4 * seen["parameters"], 4 * seen["trained"]
     at_rest = (weights + (weights if kind == "full" else 0)) / ranks  # full: the frozen start too
     gathered = weights if strategy == "FSDP2" else 0
-    engine = weights  # on CPU the engine keeps the linear layers in oneDNN's layout, nearly all of the weights
+    # On CPU the engine keeps plain linear layers, nearly all of the weights, in oneDNN's layout too; with an adapter none is plain.
+    engine = weights if kind == "full" else 0
     buckets = trained if strategy == "DDP" else 0  # DDP's gradients live in its buckets and stay
     return {
         "at rest": at_rest,
