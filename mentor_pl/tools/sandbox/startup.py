@@ -16,6 +16,9 @@ from typing import Any
 from mentor_pl.tools.sandbox import child, kernel, landlock, namespaces
 from mentor_pl.tools.sandbox.zygote import Zygote
 
+# Until the interpreter has specialised what runs, it writes to it, and each child would have to copy what it writes to.
+_WARM_UPS = 20
+
 
 def _hide_ourselves() -> None:
     """Leave nothing importable of this package: its data files are none of the code's business."""
@@ -78,7 +81,8 @@ def main(control_fd: int) -> None:
     readable = [*settings["readable"], "/dev/urandom"]
     rules = landlock.ruleset(readable, ["/dev/null", *([str(place)] if writable else [])])
     confinement = child.Confinement(writable=writable, **limits)
-    child.warm_up()
+    for _ in range(_WARM_UPS):
+        child.warm_up()
     features = {"landlock": landlock.abi(), "namespaces": refused is None, "why_not": refused, "nobody": became_nobody}
     child.confine_zygote(confinement, rules)
     zygote = Zygote(control, confinement, rules, None if confinement.keep_variables else disks)
