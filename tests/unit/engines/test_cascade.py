@@ -2,6 +2,7 @@ import random
 
 import pytest
 import torch
+from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, get_peft_model
 from torch.testing import assert_close
 from transformers import LlamaConfig, OPTConfig, OPTForCausalLM
@@ -11,6 +12,7 @@ from mentor_pl.engines.base import GenerationRequest, SamplingParams
 from mentor_pl.engines.cascade import CascadeEngine
 from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.errors import ConfigError, EngineError
+from mentor_pl.students.nf4 import Nf4LoraStudent
 from tests.unit.engines.models import FAMILIES, VOCAB, full_forward_logprobs, tiny_model
 
 STOP = (0, 1, 2, 3, 4, 5, 6)  # about one token in 14: turns end at different times
@@ -144,6 +146,15 @@ def test_lora_adapters_take_part_without_being_merged():
     conversations, _ = roll_out(CascadeEngine(), model, ROWS)
     assert_exact(model, conversations)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_4_bit_student_is_called_as_it_is(tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path)
+    model = Nf4LoraStudent(str(tmp_path), rank=4, dtype="float32").load_model()
+    packed = [m.weight.data.clone() for m in model.modules() if isinstance(m, Linear4bit)]
+    conversations, _ = roll_out(CascadeEngine(), model, ROWS)
+    assert_exact(model, conversations, atol=1e-3)
+    assert all(map(torch.equal, packed, [m.weight.data for m in model.modules() if isinstance(m, Linear4bit)]))
 
 
 @pytest.mark.parametrize("prepack", [True, False])
