@@ -122,7 +122,13 @@ class RolloutEngine(ABC):
     """Samples completions with the student's weights. Constructor arguments are the engine's YAML keys.
 
     Check an implementation with `mentor_pl.testing.check_rollout_engine`.
+
+    Attributes:
+        holds_own_weights: Whether sampling uses a copy of the weights that only `sync` changes, so that it may go on while the trainer
+            changes the model.
     """
+
+    holds_own_weights: bool = False
 
     @abstractmethod
     def sync(self, model: nn.Module, version: int) -> None:
