@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -110,6 +111,19 @@ def sample_from_reference(reference: Reference, protocol: ChatProtocol, tools: l
             call_id = message.tool_call_id or (calls[len(results)].call_id if len(results) < len(calls) else "")
             results[call_id] = ToolResult(call_id=call_id, content=message.content)
     return builder.build(1.0, prompt_length=len(prompt_ids))
+
+
+def share_beginning(samples: Sequence[Sample]) -> list[Sample]:
+    """Let every sample's prompt be what all of them begin with: the description of the tools, as a rule most of a prompt.
+
+    A packed batch then holds that part once for all of them.
+    """
+    shared = min(sample.prompt_length for sample in samples)
+    for sample in samples[1:]:
+        differs = (sample.token_ids[:shared] != samples[0].token_ids[:shared]).nonzero()
+        shared = int(differs[0]) if len(differs) else shared
+    # Nothing in common: attention needs a first token to look at, so each keeps its own prompt.
+    return [replace(sample, prompt_length=shared) for sample in samples] if shared else list(samples)
 
 
 def _result_ids(

@@ -19,7 +19,7 @@ from mentor_pl.rewards.program import RewardProgram, ScoredGroup
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training.batching import PolicyBatch, packed_batch, padded_batch, split_evenly
 from mentor_pl.training.module import MentorModule
-from mentor_pl.training.samples import Sample, sample_from_trajectory
+from mentor_pl.training.samples import Sample, sample_from_trajectory, share_beginning
 from mentor_pl.trajectory import TrajectoryGroup
 
 
@@ -222,7 +222,7 @@ class ReferenceStream(TrainingStream):
 
     def __init__(self, *, trainer: Trainer, module: MentorModule, samples: Sequence[Sample], plan: StreamPlan) -> None:
         super().__init__(trainer=trainer, module=module, num_prompts=len(samples), plan=plan)
-        self.samples = samples
+        self.samples = share_beginning(samples)
 
     def draw(self, indices: Sequence[int]) -> tuple[list[list[Sample]], tuple[ScoredGroup, ...], dict[str, float]]:
         """See `TrainingStream.draw`."""

@@ -1,11 +1,13 @@
 import pytest
+import torch
 
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.errors import ConfigError
 from mentor_pl.messages import Message, ToolCall, ToolSpec
 from mentor_pl.reference import Reference
 from mentor_pl.students.chat_template import read_chat_template
-from mentor_pl.training.samples import sample_from_reference, sample_from_trajectory
+from mentor_pl.training.batching import packed_batch
+from mentor_pl.training.samples import Sample, sample_from_reference, sample_from_trajectory, share_beginning
 from mentor_pl.trajectory import Completion, StopReason, Trajectory, Turn
 from tests.unit.chat.byte_tokenizers import CHATML, byte_tokenizer
 
@@ -103,3 +105,33 @@ def test_a_reference_without_messages_cannot_be_imitated(hermes):
 def test_a_call_that_nothing_answers_is_named(hermes):
     with pytest.raises(ConfigError, match=r"reference 'p': the call 'call_1' has no tool message.*\['call_0'\]"):
         sample_from_reference(solution(tool("x", "call_0"), ANSWER), hermes, TOOLS)
+
+
+def prompted(prompt, sampled):
+    ids = torch.tensor([*prompt, *sampled])
+    mask = torch.tensor([False] * len(prompt) + [True] * len(sampled))
+    zeros = torch.zeros(len(ids))
+    return Sample(token_ids=ids, loss_mask=mask, sampling_logprobs=zeros, advantages=zeros, prompt_length=len(prompt))
+
+
+def test_solutions_of_different_problems_share_what_their_prompts_begin_with():
+    """Tools 1 2 3, then the problems 4 5 and 6: one packed row holds 1 2 3 once."""
+    shared = share_beginning([prompted((1, 2, 3, 4, 5), (8, 9)), prompted((1, 2, 3, 6), (8,))])
+    assert [sample.prompt_length for sample in shared] == [3, 3]
+    batch = packed_batch(shared, pad_token_id=0, num_loss_tokens=3)
+    assert batch.input_ids.tolist() == [[1, 2, 3, 4, 5, 8, 9, 6, 8]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 5, 6, 3, 4]]
+    assert (batch.target_ids.tolist(), batch.target_positions.tolist()) == ([8, 9, 8], [4, 5, 7])
+
+
+@pytest.mark.parametrize(
+    ("prompts", "lengths"),
+    [
+        ([(1, 2), (1, 2, 2)], [2, 2]),  # one prompt begins the other: what is trained on is never shared
+        ([(1, 2), (2, 2)], [2, 2]),  # nothing in common
+        ([(1, 2, 3)], [3]),
+    ],
+)
+def test_only_prompts_are_shared(prompts, lengths):
+    shared = share_beginning([prompted(prompt, (2, 2)) for prompt in prompts])
+    assert [sample.prompt_length for sample in shared] == lengths
