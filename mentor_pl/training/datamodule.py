@@ -21,11 +21,11 @@ from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.toolbox import ToolBox
+from mentor_pl.training.evaluation_stream import EvaluationStream
 from mentor_pl.training.module import MentorModule
 from mentor_pl.training.policy import max_context
 from mentor_pl.training.samples import Sample, sample_from_reference
 from mentor_pl.training.stream import (
-    EvaluationStream,
     ReferenceStream,
     RolloutStream,
     StreamPlan,

@@ -29,7 +29,7 @@ from mentor_pl.training.sharding import check_strategy, gathered, shard
 from mentor_pl.training.step_totals import StepTotals
 
 if TYPE_CHECKING:
-    from mentor_pl.training.stream import EvaluationBatch
+    from mentor_pl.training.evaluation_stream import EvaluationBatch
 
 PROGRESS_BAR = {
     "reward": "reward",

@@ -1,0 +1,89 @@
+"""Attempts at evaluation problems, as batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from lightning.pytorch import Trainer
+
+from mentor_pl.engines.base import SamplingParams
+from mentor_pl.rollout.runner import Prompt, RolloutRunner
+from mentor_pl.training.module import MentorModule
+from mentor_pl.trajectory import TrajectoryGroup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationBatch:
+    """Attempts at some problems of one split, one trajectory each.
+
+    Attributes:
+        split: Name of the split.
+        groups: May be empty where a rank has run out of problems.
+        tool_names: Every tool on offer.
+    """
+
+    split: str
+    tool_names: tuple[str, ...]
+    groups: tuple[TrajectoryGroup, ...]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> EvaluationBatch:
+        """Nothing here lives on a device; Lightning asks all the same."""
+        return self
+
+
+class EvaluationStream:
+    """One split, tried by the present weights. Fit, validate, test and predict all evaluate through it.
+
+    Args:
+        trainer: Whose ranks share the problems.
+        module: Whose weights try them.
+        runner: Lets them.
+        split: Name of the split.
+        prompts: Its problems.
+        sampling: How tokens are drawn; greedy by default.
+        batch_size: Problems tried at once, on each rank.
+        seed: Used where sampling is not greedy.
+    """
+
+    def __init__(
+        self,
+        *,
+        trainer: Trainer,
+        module: MentorModule,
+        runner: RolloutRunner,
+        split: str,
+        prompts: Sequence[Prompt],
+        sampling: SamplingParams,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self.trainer = trainer
+        self.module = module
+        self.runner = runner
+        self.split = split
+        self.prompts = prompts
+        self.sampling = sampling
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Batches, the same number on every rank: under sharded weights all must take part in each."""
+        return -(-len(self.prompts) // (self.batch_size * self.trainer.world_size))
+
+    def __iter__(self) -> Iterator[EvaluationBatch]:
+        """Try the problems, batch by batch."""
+        mine = self.prompts[self.trainer.global_rank :: self.trainer.world_size]
+        for batch in range(len(self)):
+            prompts = mine[batch * self.batch_size : (batch + 1) * self.batch_size]
+            with self.module.rollout_engine() as engine:
+                groups = self.runner.run(
+                    engine,
+                    prompts,
+                    sampling=self.sampling,
+                    group_size=1,
+                    seed=self.seed,
+                    should_stop=lambda: self.module.stop_signal != 0,
+                )
+            yield EvaluationBatch(split=self.split, tool_names=self.runner.tool_names, groups=tuple(groups))
