@@ -20,14 +20,11 @@ from transformers import PreTrainedTokenizerBase
 from mentor_pl.chat.format import ToolCallFormat
 from mentor_pl.chat.hermes import HermesFormat
 from mentor_pl.chat.llama3 import Llama3Format
+from mentor_pl.chat.slots import fill_slots, slot, split_at_slots
 from mentor_pl.errors import ChatFormatError
 from mentor_pl.messages import Message, ToolCall, ToolResult, ToolSpec
 
 FORMATS: tuple[type[ToolCallFormat], ...] = (HermesFormat, Llama3Format)
-
-# Stands for a message's content while the template renders. The quote tells whether the template JSON-escapes contents, as Llama 3's does.
-_SLOT = '\ue000"{}\ue001'
-_SLOT_IN_TEXT = re.compile('\ue000(\\\\?)"(\\d+)\ue001')
 
 _MARK = "\ue002"
 """Stands for what an assistant says."""
@@ -98,7 +95,7 @@ class ChatProtocol:
         whole, contents = self._render([user, message], (), add_generation_prompt=False)
         # Some templates (Qwen3) put more into the header of a past turn than into that of the next one.
         start = len(header) if whole.startswith(header) else _common_prefix(header, whole)
-        text = _fill(whole[start:], contents)
+        text = fill_slots(whole[start:], contents)
         stop = self.tokenizer.convert_ids_to_tokens(self.stop_token_ids[0])
         text = text[: text.rindex(stop) + len(stop)] if stop in text else text + stop
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
@@ -162,7 +159,7 @@ class ChatProtocol:
         for message in messages:
             row: dict[str, Any] = {"role": message.role, "content": message.content}
             if message.role != "assistant":
-                row["content"] = _SLOT.format(len(contents))
+                row["content"] = slot(len(contents))
                 contents.append(message.content)
             if message.tool_calls:
                 row["tool_calls"] = [
@@ -188,7 +185,7 @@ class ChatProtocol:
 
     def _encode(self, text: str, contents: Sequence[str]) -> list[int]:
         ids: list[int] = []
-        for piece in _split_at_slots(text):
+        for piece in split_at_slots(text):
             if isinstance(piece, str):
                 ids += self.tokenizer.encode(piece, add_special_tokens=False)
             else:
@@ -230,7 +227,7 @@ class ChatProtocol:
             )
         # Slot 0 is the dummy user's content and lies before the cut.
         return tuple(
-            piece if isinstance(piece, str) else (piece[0] - 1, piece[1]) for piece in _split_at_slots(whole[cut:])
+            piece if isinstance(piece, str) else (piece[0] - 1, piece[1]) for piece in split_at_slots(whole[cut:])
         )
 
     def _render_around(self, calls: tuple[ToolCall, ...], after: list[Message]) -> tuple[str, str]:
@@ -281,24 +278,6 @@ class ChatProtocol:
             )
         if not any(not isinstance(piece, str) for piece in self._suffix((_PROBE_TOOL.name,))):
             raise ChatFormatError(f"{whose} does not show the results of tools; {remedy}")
-
-
-def _split_at_slots(text: str) -> list[str | tuple[int, bool]]:
-    """Split rendered text into template text and (slot number, JSON-escaped) pairs."""
-    pieces: list[str | tuple[int, bool]] = []
-    position = 0
-    for match in _SLOT_IN_TEXT.finditer(text):
-        if match.start() > position:
-            pieces.append(text[position : match.start()])
-        pieces.append((int(match[2]), bool(match[1])))
-        position = match.end()
-    if position < len(text):
-        pieces.append(text[position:])
-    return pieces
-
-
-def _fill(text: str, contents: Sequence[str]) -> str:
-    return _SLOT_IN_TEXT.sub(lambda match: contents[int(match[2])], text)
 
 
 def _common_prefix(a: str, b: str) -> int:
