@@ -101,9 +101,12 @@ class MentorCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
-        """Let `runs/last` point to this run."""
+        """Let `runs/last` point to this run; keep the log of an earlier run in its folder, which CSVLogger would delete."""
         if self.trainer.is_global_zero:
-            _point_last_to(Path(self.trainer.default_root_dir))
+            run_dir = Path(self.trainer.default_root_dir)
+            _point_last_to(run_dir)
+            if (log := run_dir / "metrics.csv").exists():
+                log.rename(run_dir / f"metrics.{log.stat().st_mtime_ns}.csv")
 
     def after_fit(self) -> None:
         """End the tools' workers."""

@@ -60,21 +60,27 @@ def read_run(folder: Path, *, max_trajectories: int) -> Run:
         folder=folder,
         config=config,
         summary=json.loads(summary.read_text()) if summary.is_file() else {},
-        curves=_curves(folder / "metrics.csv"),
+        curves=_curves(folder),
         trajectories=trajectories,
         references=_references(config, {row["reference_id"] for row in trajectories}),
     )
 
 
-def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
+def _curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
+    """Read the log; where the run was resumed, its earlier logs up to where the next one begins."""
     curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    if path.is_file():
+    end = float("inf")
+    for path in [folder / "metrics.csv", *sorted(folder.glob("metrics.*.csv"), reverse=True)]:
+        if not path.is_file():
+            continue
         with open(path, newline="") as file:
-            for row in csv.DictReader(file):
-                for name, value in row.items():
-                    if value and name not in ("step", "epoch"):
-                        curves[name].append((float(row["step"]), float(value)))
-    return dict(curves)
+            rows = [row for row in csv.DictReader(file) if float(row["step"]) < end]
+        for row in rows:
+            for name, value in row.items():
+                if value and name not in ("step", "epoch"):
+                    curves[name].append((float(row["step"]), float(value)))
+        end = min((float(row["step"]) for row in rows), default=end)
+    return {name: sorted(points, key=lambda point: point[0]) for name, points in curves.items()}
 
 
 def _trajectories(paths: list[Path], limit: int) -> list[Row]:

@@ -81,6 +81,14 @@ def test_whole_groups_of_first_last_and_between_are_kept(run_folder: Path) -> No
     assert set(run.references) == {"p0"}
 
 
+def test_a_resumed_run_has_one_curve(run_folder: Path) -> None:
+    (run_folder / "metrics.csv").write_text("epoch,step,train/reward\n0,4,0.75\n0,5,0.875\n")
+    (run_folder / "metrics.20.csv").write_text("epoch,step,train/reward\n0,2,0.5\n0,4,0.25\n")  # lost with step 4
+    (run_folder / "metrics.10.csv").write_text("epoch,step,train/reward\n0,1,0.125\n0,2,0.375\n")
+    run = read_run(run_folder, max_trajectories=6)
+    assert run.curves == {"train/reward": [(1.0, 0.125), (2.0, 0.5), (4.0, 0.75), (5.0, 0.875)]}
+
+
 def test_text_cannot_leave_its_place(run_folder: Path) -> None:
     page = render_report(read_run(run_folder, max_trajectories=10))
     assert HOSTILE not in page
