@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -43,6 +44,8 @@ def plugins(door: str | None = None) -> int:
         name = f"[red]{plugin.name}[/red]" if plugin.error else plugin.name
         table.add_row(plugin.group, name, plugin.target, plugin.distribution)
     console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:  # a pipe is not 80 columns wide
+        console = Console(width=160)
     console.print(table)
     failed = [plugin for plugin in found if plugin.error]
     for plugin in failed:
