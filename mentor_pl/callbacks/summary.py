@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -59,7 +58,6 @@ class RunSummary(Callback):
         if not console.is_terminal:  # a log file is not 80 columns wide
             console = Console(width=120)
         console.print(summary_table(summary))
-        console.print(f"The run is in [bold]{os.path.relpath(folder)}[/]", soft_wrap=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Saved with every checkpoint."""

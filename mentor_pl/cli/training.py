@@ -109,10 +109,16 @@ class MentorCLI(LightningCLI):
                 log.rename(run_dir / f"metrics.{log.stat().st_mtime_ns}.csv")
 
     def after_fit(self) -> None:
+        """Say where the run is; end the tools' workers."""
+        if self.trainer.is_global_zero:
+            print(f"The run is in {os.path.relpath(self.trainer.default_root_dir)}")
+        self.after_test()
+
+    def after_test(self) -> None:
         """End the tools' workers."""
         self.datamodule.close()
 
-    after_validate = after_test = after_predict = after_fit
+    after_validate = after_predict = after_test
 
 
 def _seed(seed_everything: bool | int | None) -> int:
