@@ -15,7 +15,10 @@ class LossInputs:
 
     Attributes:
         logprobs: Of the trained policy, with gradient, [N].
-        sampling_logprobs: Of the policy that sampled them, [N].
+        sampling_logprobs: Of the distribution that they were drawn from, [N].
+        old_logprobs: Of the policy whose update is limited, which the ratio is taken to, [N]: where the sampler is corrected for, the
+            trained one's at the start of the round, else the sampler's.
+        weights: What each token's loss weighs, [N]: 1 where the sampler is not corrected for.
         advantages: [N].
         reference_logprobs: Of the frozen start, [N]; None where the objective does not ask for it.
         entropies: Of the trained policy's next-token distribution, without gradient, [N].
@@ -24,6 +27,8 @@ class LossInputs:
 
     logprobs: Tensor
     sampling_logprobs: Tensor
+    old_logprobs: Tensor
+    weights: Tensor
     advantages: Tensor
     reference_logprobs: Tensor | None
     entropies: Tensor

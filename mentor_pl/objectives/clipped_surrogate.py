@@ -14,6 +14,8 @@ class ClippedSurrogate(Objective):
     The mean is over all tokens of the step, not first within each sequence (the paper's 1/|o|): long answers weigh what they weigh.
     That is how MENTOR was trained.
 
+    Where a sampler is corrected for, each token's whole loss, penalty included, has its importance weight.
+
     Args:
         clip_low: A ratio under 1 - clip_low is not pushed down further.
         clip_high: A ratio over 1 + clip_high is not pushed up further.
@@ -35,23 +37,23 @@ class ClippedSurrogate(Objective):
     def __call__(self, inputs: LossInputs) -> LossOutput:
         """See `Objective.__call__`."""
         # Trainer and sampler may disagree wildly on a token; exp() of that overflows.
-        log_ratio = (inputs.logprobs - inputs.sampling_logprobs).clamp(-20.0, 20.0)
+        log_ratio = (inputs.logprobs - inputs.old_logprobs).clamp(-20.0, 20.0)
         ratio = torch.exp(log_ratio)
         clipped = ratio.clamp(1.0 - self.clip_low, 1.0 + self.clip_high)
         token_loss = -torch.minimum(ratio * inputs.advantages, clipped * inputs.advantages)
+        logprobs = inputs.logprobs.detach()
         means = {
             "clip_fraction": (ratio * inputs.advantages > clipped * inputs.advantages).float().sum(),
             "entropy": inputs.entropies.sum(),
-            "sampling_kl": (ratio - 1.0 - log_ratio).detach().sum(),
+            "sampling_kl": k3(inputs.sampling_logprobs, logprobs).sum(),
         }
         if inputs.reference_logprobs is not None:
             kl = k3(inputs.logprobs, inputs.reference_logprobs)
             means["kl"] = kl.detach().sum()
             token_loss = token_loss + self.kl_weight * kl
+        difference = (logprobs - inputs.sampling_logprobs).abs()
         return LossOutput(
-            loss=token_loss.sum() / inputs.num_loss_tokens,
+            loss=(inputs.weights * token_loss).sum() / inputs.num_loss_tokens,
             means=means,
-            maxima={
-                "logprob_difference": log_ratio.detach().abs().max() if log_ratio.numel() else log_ratio.new_zeros(())
-            },
+            maxima={"logprob_difference": difference.max() if difference.numel() else difference.new_zeros(())},
         )

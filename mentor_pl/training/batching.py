@@ -42,6 +42,8 @@ class PolicyBatch:
         advantages: [N].
         num_loss_tokens: Trained tokens in the whole optimiser step: all ranks, all micro-batches.
         temperature: The one that the trained tokens were sampled at.
+        old_logprobs: Of the trained policy at the start of the round, [N]; None where its own forward pass can tell, because the round
+            is one step, and where nobody asks.
         scored_groups: Every group of the rollout, for callbacks; only in its first micro-batch, else empty.
         rollout_metrics: What the rollout measured of itself (seconds, counts); where `scored_groups` are.
     """
@@ -56,6 +58,7 @@ class PolicyBatch:
     advantages: Tensor
     num_loss_tokens: float
     temperature: float = 1.0
+    old_logprobs: Tensor | None = None
     scored_groups: tuple[ScoredGroup, ...] = ()
     rollout_metrics: dict[str, float] = field(default_factory=dict)
 

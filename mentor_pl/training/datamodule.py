@@ -127,6 +127,21 @@ class MentorDataModule(LightningDataModule):
                 f"data.steps_per_round is {plan.steps_per_round} but a round has only {plan.prompts_per_round} prompts"
             )
 
+    def _check_correction(self) -> None:
+        if self.train_on == "references" and self._module.correction is not None:
+            raise ConfigError(
+                f"model.correction is {type(self._module.correction).__name__} but data.train_on is 'references', whose tokens nobody "
+                "sampled; leave the correction out"
+            )
+        off = {"top_k": 0, "top_p": 1, "min_p": 0}
+        filters = [name for name in off if getattr(self.sampling, name) != off[name]]
+        if self.train_on == "rollouts" and filters and self._module.correction is None:
+            raise ConfigError(
+                f"data.sampling.{filters[0]} is {getattr(self.sampling, filters[0])}, so that tokens are sampled from another distribution "
+                "than the one that is trained; set model.correction to TruncatedImportanceSampling, which corrects for it, or leave the "
+                "filter out"
+            )
+
     # Lightning's hooks ----------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
@@ -142,6 +157,8 @@ class MentorDataModule(LightningDataModule):
                 f"data.train_on is 'references' but model.objective is {type(self._module.objective).__name__}, which weighs the student's "
                 "own samples; set it to SupervisedLikelihood"
             )
+        if stage == "fit":
+            self._check_correction()
         _ = self.protocol
         for name, file in self._files.items():
             references = read_references(resolve(file), max_bad_lines=self._max_bad_lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from mentor_pl.engines.base import RolloutEngine
 from mentor_pl.errors import ConfigError
 from mentor_pl.evaluation.metrics import TaskMetrics
 from mentor_pl.evaluation.statistics import group_statistics
-from mentor_pl.objectives import LossInputs, LossOutput, Objective
+from mentor_pl.objectives import LossInputs, LossOutput, Objective, TruncatedImportanceSampling
 from mentor_pl.rollout.runner import RolloutStopped
 from mentor_pl.students.base import StudentLoader
 from mentor_pl.training.batching import PolicyBatch
@@ -50,6 +51,8 @@ class MentorModule(LightningModule):
         objective: Turns log-probabilities into a loss.
         optimizer: The optimiser, without its parameters.
         lr_scheduler: A learning-rate scheduler, stepped after every weight update.
+        correction: Corrects for an engine that samples from another policy than the trained one: `TruncatedImportanceSampling`, or null to
+            take the engine's word.
         packing: Whether training batches are packed, with each prompt kept once for its group: true, false, or null to do so
             where the student's attention allows it. Padding gives the same gradients, slower.
         logprob_chunk_tokens: Tokens whose logits are held at once; lower it where the vocabulary is large and memory short.
@@ -62,6 +65,7 @@ class MentorModule(LightningModule):
         objective: Objective,
         optimizer: OptimizerCallable,
         lr_scheduler: LRSchedulerCallable | None = None,
+        correction: TruncatedImportanceSampling | None = None,
         packing: bool | None = None,
         logprob_chunk_tokens: int = 1024,
     ) -> None:
@@ -70,6 +74,7 @@ class MentorModule(LightningModule):
         self.loader = student
         self.engine = engine
         self.objective = objective
+        self.correction = correction
         self.student: PreTrainedModel | None = None
         self.policy: Policy
         self.stop_signal = 0
@@ -151,16 +156,24 @@ class MentorModule(LightningModule):
         # The reference first: its forward pass needs no room beside the activations that the gradient waits for.
         reference = None if self._frozen_start is None else self.policy.score_frozen(batch, self._frozen_start)
         logprobs, entropies = self.policy.score(batch)
+        old_logprobs, correction = batch.sampling_logprobs, None
+        if self.correction is not None:
+            old_logprobs = logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
+            correction = self.correction(old_logprobs, batch.sampling_logprobs)
         output = self.objective(
             LossInputs(
                 logprobs=logprobs,
                 sampling_logprobs=batch.sampling_logprobs,
+                old_logprobs=old_logprobs,
+                weights=torch.ones_like(batch.sampling_logprobs) if correction is None else correction.weights,
                 advantages=batch.advantages,
                 reference_logprobs=reference,
                 entropies=entropies,
                 num_loss_tokens=batch.num_loss_tokens,
             )
         )
+        if correction is not None:
+            output = dataclasses.replace(output, means=output.means | correction.means)
         self._log_step(batch, output, last=(batch_idx + 1) % self.trainer.accumulate_grad_batches == 0)
         # Lightning divides by the accumulation, DDP and FSDP by the ranks; the share is of the whole step already.
         return output.loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
@@ -194,6 +207,8 @@ class MentorModule(LightningModule):
         for name, value in sums.items():
             kind, _, plain = name.rpartition(" ")
             values[plain] = value / tokens if kind == "mean" else value
+        if self.correction is not None:  # before the update, so that a bad step changes nothing
+            values["correction/effective_sample_size"] = self.correction.effective_sample_size(values)
         for name, value in values.items():
             self.log(f"train/{name}", value, batch_size=1)
         for name, shown in PROGRESS_BAR.items():
@@ -226,13 +241,8 @@ class MentorModule(LightningModule):
         """Log every split's metrics, over all ranks."""
         self._log_splits("val")
 
-    def on_test_epoch_start(self) -> None:
-        """Start counting anew."""
-        self._metrics = {}
-
-    def test_step(self, batch: EvaluationBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Count a batch of attempts in."""
-        self.validation_step(batch, batch_idx, dataloader_idx)
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
 
     def on_test_epoch_end(self) -> None:
         """Log every split's metrics, over all ranks."""

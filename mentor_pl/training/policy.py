@@ -81,15 +81,20 @@ class Policy:
             )
 
     @torch.no_grad()
+    def score_still(self, batch: PolicyBatch, model: nn.Module | None = None) -> Tensor:
+        """Return the log-probabilities of a batch's trained tokens, without gradient and without the noise of dropout, [N]."""
+        model = self.model if model is None else model
+        training = model.training
+        model.eval()
+        try:
+            return self.score(batch, model)[0]
+        finally:
+            model.train(training)
+
     def score_frozen(self, batch: PolicyBatch, start: FrozenStart) -> Tensor:
         """Return the log-probabilities of a batch's trained tokens under the frozen start, [N]."""
         with start() as model:
-            training = model.training
-            model.eval()  # dropout would make the penalty noisy
-            try:
-                return self.score(batch, model)[0]
-            finally:
-                model.train(training)
+            return self.score_still(batch, model)
 
 
 def max_context(model: nn.Module) -> int:

@@ -38,6 +38,11 @@ class StreamPlan:
     epochs_per_round: int = 1
     seed: int = 0
 
+    @property
+    def updates_per_round(self) -> int:
+        """Optimiser steps between two syncs of the weights."""
+        return self.steps_per_round * self.epochs_per_round
+
 
 class TrainingStream(ABC):
     """Rounds of prompts, each served as micro-batches.
@@ -77,7 +82,10 @@ class TrainingStream(ABC):
             self.module.zero_grad()  # the last step's gradients would take their memory through the rollout
             indices = self._prompts_of_round(self.rounds_done)
             samples, groups, metrics = self.draw(indices[self.trainer.global_rank :: self.trainer.world_size])
-            batches = list(self._steps(samples))
+            steps = list(self._steps(samples))
+            if self.module.correction is not None and self.plan.updates_per_round > 1:
+                steps = [[self._with_old_logprobs(batch) for batch in step] for step in steps]
+            batches = [batch for step in self._order_of_steps() for batch in steps[step]]
             batches[0] = replace(batches[0], scored_groups=groups, rollout_metrics=metrics)
             for number, batch in enumerate(batches):
                 if number == len(batches) - 1:
@@ -104,29 +112,34 @@ class TrainingStream(ABC):
             out += order[offset : offset + size - len(out)]
         return out
 
-    def _steps(self, samples: list[list[Sample]]) -> Iterator[PolicyBatch]:
+    def _steps(self, samples: list[list[Sample]]) -> Iterator[list[PolicyBatch]]:
         """Cut a round's prompts, in order, into steps; which prompts make a step does not depend on the number of ranks."""
-        micro_batches = self.trainer.accumulate_grad_batches
         rank, world = self.trainer.global_rank, self.trainer.world_size
         step_of = [
             (rank + i * world) * self.plan.steps_per_round // self.plan.prompts_per_round for i in range(len(samples))
         ]
         make = packed_batch if self.module.policy.packing else padded_batch
-        pad = self.module.pad_token_id
-        for epoch in range(self.plan.epochs_per_round):
-            order = list(range(self.plan.steps_per_round))
-            if epoch:
-                random.Random(f"{self.plan.seed}/{self.rounds_done}/{epoch}").shuffle(order)
-            for step in order:
-                chosen = [
-                    s for its_step, group in zip(step_of, samples, strict=True) if its_step == step for s in group
-                ]
-                total = max(1.0, self._sum_over_ranks(sum(s.num_loss_tokens for s in chosen)))
-                if not self.module.objective.needs_all_tokens:
-                    chosen = [s for s in chosen if bool(s.advantages.any())]
-                for part in split_evenly(chosen, micro_batches):
-                    batch = make(part, pad_token_id=pad, num_loss_tokens=total)
-                    yield replace(batch, temperature=self.temperature)
+        for step in range(self.plan.steps_per_round):
+            chosen = [s for its_step, group in zip(step_of, samples, strict=True) if its_step == step for s in group]
+            total = max(1.0, self._sum_over_ranks(sum(s.num_loss_tokens for s in chosen)))
+            if not self.module.objective.needs_all_tokens:
+                chosen = [s for s in chosen if bool(s.advantages.any())]
+            parts = split_evenly(chosen, self.trainer.accumulate_grad_batches)
+            batches = [make(part, pad_token_id=self.module.pad_token_id, num_loss_tokens=total) for part in parts]
+            yield [replace(batch, temperature=self.temperature) for batch in batches]
+
+    def _order_of_steps(self) -> list[int]:
+        """Order the steps of all passes over a round; the first pass has them as they are."""
+        passes = [list(range(self.plan.steps_per_round)) for _ in range(self.plan.epochs_per_round)]
+        for epoch, steps in enumerate(passes[1:], start=1):
+            random.Random(f"{self.plan.seed}/{self.rounds_done}/{epoch}").shuffle(steps)
+        return [step for steps in passes for step in steps]
+
+    def _with_old_logprobs(self, batch: PolicyBatch) -> PolicyBatch:
+        """Note what the present weights make of a batch that is trained on once other steps have moved them."""
+        with self.trainer.precision_plugin.forward_context():
+            logprobs = self.module.policy.score_still(batch.to(self.module.device))
+        return replace(batch, old_logprobs=logprobs)
 
     def _sum_over_ranks(self, value: float) -> float:
         tensor = torch.tensor(float(value), device=self.module.device)

@@ -11,11 +11,13 @@ from mentor_pl.objectives.clipped_surrogate import ClippedSurrogate
 from mentor_pl.objectives.supervised import SupervisedLikelihood
 
 
-def inputs(log_ratios, advantages, *, reference=None, num_loss_tokens=1.0):
+def inputs(log_ratios, advantages, *, reference=None, num_loss_tokens=1.0, old=None, weights=None):
     logprobs = tensor(log_ratios, requires_grad=True)
     return LossInputs(
         logprobs=logprobs,
         sampling_logprobs=torch.zeros(len(log_ratios)),
+        old_logprobs=tensor(old or [0.0] * len(log_ratios)),
+        weights=tensor(weights or [1.0] * len(log_ratios)),
         advantages=tensor(advantages),
         reference_logprobs=None if reference is None else tensor(reference),
         entropies=torch.full((len(log_ratios),), 0.5),
@@ -59,6 +61,18 @@ def test_clips_may_differ():
 def test_the_mean_is_over_all_tokens_of_the_step():
     given = inputs([0.0, 1.0, -1.0], [1.0, 1.0, -1.0], num_loss_tokens=10.0)
     assert_close(ClippedSurrogate(kl_weight=0.0)(given).loss.item(), (-1.0 - 1.2 + 0.8) / 10, rtol=1e-6, atol=0.0)
+
+
+def test_the_ratio_is_taken_to_the_old_policy_and_each_token_has_its_weight():
+    given = inputs([1.0, 1.0], [1.0, -1.0], old=[1.0, 2.0], weights=[0.5, 2.0], reference=[1.0, 1.0 + math.log(2)])
+    out = ClippedSurrogate(kl_weight=0.1)(given)
+    out.loss.backward()
+    # ratio 1; ratio 1/e, which is clipped at 0.8, and a penalty of 0.1 (1 - log 2)
+    assert_close(out.loss.item(), 0.5 * -1.0 + 2.0 * (0.8 + 0.1 * (1 - math.log(2))), rtol=1e-6, atol=0.0)
+    assert_close(given.logprobs.grad, tensor([-0.5, 2.0 * 0.1 * (1 - 2)]))
+    # how far the sampler is does not depend on the old policy
+    assert_close(out.means["sampling_kl"].item(), 2 * (E - 2), rtol=1e-6, atol=0.0)
+    assert out.maxima["logprob_difference"].item() == 1.0
 
 
 def test_what_the_clipped_surrogate_logs():
