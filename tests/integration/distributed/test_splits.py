@@ -20,7 +20,9 @@ pytestmark = [
 
 # Three problems a split, one at a time: the second rank runs out of them before the first.
 EVALUATED = ("--summary.enabled", "true", "--data.evaluation_batch_size", "1")
-TWO_STEPS_A_ROUND = ("--data.steps_per_round", "2", "--data.epochs_per_round", "2")
+# Filters, so that the correction has something to correct.
+CORRECTED = ("--data.sampling.top_k", "2", "--model.correction", "TruncatedImportanceSampling")
+TWO_STEPS_A_ROUND = ("--data.steps_per_round", "2", "--data.epochs_per_round", "2", *CORRECTED)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,7 @@ def pair(alone: Runs) -> Runs:
             "full ddp": (*DDP, *accumulate(2), *EVALUATED),
             "full ddp two steps": (*DDP, *TWO_STEPS_A_ROUND),
             "full ddp from one process": (*DDP, *after_two(alone, "full")),
+            "full fsdp two steps": (*FSDP, *TWO_STEPS_A_ROUND),
             "lora ddp": (*LORA, *DDP),
             "full fsdp": (*FSDP, *EVALUATED, "--export.enabled", "true"),
             "full fsdp from one process": (*FSDP_ONE_FILE, *after_two(alone, "full")),
@@ -115,6 +118,7 @@ def test_micro_batches_make_the_step_of_one_batch(alone: Runs, name: str, like: 
     [
         ("full ddp", "full"),
         ("full ddp two steps", "full two steps"),
+        ("full fsdp two steps", "full two steps"),
         ("lora ddp", "lora"),
         ("full fsdp", "full"),
         ("lora fsdp", "lora"),
