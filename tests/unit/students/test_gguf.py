@@ -12,20 +12,9 @@ from mentor_pl.students.gguf import GgufStudent
 from mentor_pl.students.gguf_conversion import converted_gguf
 from mentor_pl.students.lora import LoraStudent
 
-gguf = pytest.importorskip("gguf")
+gguf_files = pytest.importorskip("tests.unit.students.gguf_files", exc_type=ImportError)
 
 MakeFolder = Callable[..., Path]
-NAMES = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-}
 
 
 @pytest.fixture(autouse=True)
@@ -36,55 +25,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def gguf_folder(make_folder: MakeFolder, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Path:
-    """A tiny Llama in Q8_0, as llama.cpp's converter would write it."""
-    model = LlamaForCausalLM.from_pretrained(make_folder())
-    config = model.config
+    """A tiny Llama as a GGUF file."""
     folder = tmp_path / "gguf"
     folder.mkdir()
-    writer = gguf.GGUFWriter(folder / "tiny.gguf", "llama")
-    writer.add_name("tiny")
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_vocab_size(config.vocab_size)
-    tokens = tokenizer.convert_ids_to_tokens(list(range(config.vocab_size)))
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(tokens)
-    writer.add_token_types([gguf.TokenType.CONTROL if t.startswith("<|") else gguf.TokenType.NORMAL for t in tokens])
-    writer.add_token_merges(["a b"])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_pad_token_id(2)
-    for name, weight in model.state_dict().items():
-        array = weight.float().numpy()
-        owner = name.removesuffix(".weight")
-        if owner.startswith("model.layers."):
-            _, _, layer, inner = owner.split(".", 3)
-            heads = {
-                "self_attn.q_proj": config.num_attention_heads,
-                "self_attn.k_proj": config.num_key_value_heads,
-            }.get(inner)
-            if heads:  # llama.cpp interleaves the two halves of each head's rotary dimensions
-                array = array.reshape(heads, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
-            target = f"blk.{layer}.{NAMES[inner]}.weight"
-        else:
-            target = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}[
-                owner
-            ] + ".weight"
-        if array.ndim == 2:
-            quantised = gguf.quants.quantize(array, gguf.GGMLQuantizationType.Q8_0)
-            writer.add_tensor(target, quantised, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
-        else:
-            writer.add_tensor(target, array)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    gguf_files.write_gguf(LlamaForCausalLM.from_pretrained(make_folder()), tokenizer, folder / "tiny.gguf")
     return folder
 
 
