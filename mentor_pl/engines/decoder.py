@@ -186,7 +186,9 @@ class Decoder:
             cos, sin = angles[layer.rope]
             first, second = query_key.chunk(2, -1)
             query_key = (query_key * cos).addcmul_(torch.cat([second, first], -1), sin).to(self.dtype)
-            attended = attend(index, query_key[:, :heads], query_key[:, heads:], qkv[:, rotated:])
+            # a layer that is called as it is may answer in another type: LoRA on 4-bit weights in float32, also under autocast
+            value = qkv[:, rotated:].to(self.dtype)
+            attended = attend(index, query_key[:, :heads], query_key[:, heads:], value)
             attended = layer.out(attended.reshape(count, -1))
             if layer.norm_after_attention is not None:
                 attended = self._norm(attended, layer.norm_after_attention)

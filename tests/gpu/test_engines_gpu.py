@@ -8,7 +8,7 @@ from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.engines.sampling import sample_tokens, uniforms
 from tests.unit.engines.models import FAMILIES, full_forward_logprobs, tiny_model
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+pytestmark = pytest.mark.gpu
 
 PROMPTS = [tuple(range(20, 40)), tuple(range(20, 38)) + (41, 42), (61, 62, 63)]
 
@@ -40,41 +40,41 @@ def assert_close_to_full_forward(model, found, atol):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_logprobs_are_those_of_a_full_forward(family):
+def test_logprobs_are_those_of_a_full_forward(family, device):
     torch.backends.cuda.matmul.allow_tf32 = False
-    model = tiny_model(family).cuda()
+    model = tiny_model(family).to(device)
     assert_close_to_full_forward(model, two_turns(CascadeEngine(), model), atol=1e-3)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
-def test_bfloat16_stays_close_to_a_full_forward(family):
-    model = tiny_model(family, torch.bfloat16).cuda()
+def test_bfloat16_stays_close_to_a_full_forward(family, device):
+    model = tiny_model(family, torch.bfloat16).to(device)
     assert_close_to_full_forward(model, two_turns(CascadeEngine(), model), atol=0.15)
 
 
-def test_autocast_computes_in_bfloat16():
-    model = tiny_model("qwen3").cuda()
-    with torch.autocast("cuda", torch.bfloat16):
+def test_autocast_computes_in_bfloat16(device):
+    model = tiny_model("qwen3").to(device)
+    with torch.autocast(device, torch.bfloat16):
         found = two_turns(CascadeEngine(), model)
     assert_close_to_full_forward(model, found, atol=0.15)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_greedy_rollouts_equal_generate(family):
+def test_greedy_rollouts_equal_generate(family, device):
     torch.backends.cuda.matmul.allow_tf32 = False
-    model = tiny_model(family).cuda()
+    model = tiny_model(family).to(device)
     greedy = SamplingParams(temperature=0)
     fast, plain = two_turns(CascadeEngine(), model, greedy), two_turns(HFGenerateEngine(), model, greedy)
     assert {row: ids for row, (ids, _) in fast.items()} == {row: ids for row, (ids, _) in plain.items()}
 
 
-def test_random_numbers_and_draws_equal_the_cpus():
+def test_random_numbers_and_draws_equal_the_cpus(device):
     seeds, positions = torch.arange(-500, 500), torch.arange(1000) * 7
     numbers = uniforms(seeds, positions)
-    assert torch.equal(uniforms(seeds.cuda(), positions.cuda()).cpu(), numbers)
+    assert torch.equal(uniforms(seeds.to(device), positions.to(device)).cpu(), numbers)
     logits = torch.randn(1000, 600)
     sampling = SamplingParams(top_p=0.9, min_p=0.01)
     on_cpu, _ = sample_tokens(logits, sampling, numbers)
-    on_gpu, _ = sample_tokens(logits.cuda(), sampling, numbers.cuda())
+    on_device, _ = sample_tokens(logits.to(device), sampling, numbers.to(device))
     # a number that falls on the border of two tokens may go to either: their sums are rounded differently
-    assert (on_cpu != on_gpu.cpu()).sum() <= 2
+    assert (on_cpu != on_device.cpu()).sum() <= 2

@@ -155,6 +155,9 @@ def test_a_4_bit_student_is_called_as_it_is(tmp_path):
     conversations, _ = roll_out(CascadeEngine(), model, ROWS)
     assert_exact(model, conversations, atol=1e-3)
     assert all(map(torch.equal, packed, [m.weight.data for m in model.modules() if isinstance(m, Linear4bit)]))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, _ = roll_out(CascadeEngine(), model, ROWS)
+    assert_exact(model, mixed, atol=0.15)
 
 
 @pytest.mark.parametrize("prepack", [True, False])
