@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import gguf
@@ -21,7 +22,7 @@ NAMES = {
 
 
 def write_gguf(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, file: Path) -> None:
-    """Write a Llama in Q8_0, with the byte tokenizer of conftest.py."""
+    """Write a Llama in Q8_0 with its byte-level BPE tokenizer; as so often, the pad token is the end of sequence."""
     config = model.config
     writer = gguf.GGUFWriter(file, "llama")
     writer.add_name(file.stem)
@@ -37,8 +38,11 @@ def write_gguf(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, file
     tokens = tokenizer.convert_ids_to_tokens(list(range(config.vocab_size)))
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list(tokens)
-    writer.add_token_types([gguf.TokenType.CONTROL if t.startswith("<|") else gguf.TokenType.NORMAL for t in tokens])
-    writer.add_token_merges(["a b"])
+    special = tokenizer.added_tokens_decoder
+    kinds = [gguf.TokenType.CONTROL if i in special else gguf.TokenType.NORMAL for i in range(len(tokens))]
+    writer.add_token_types(kinds)
+    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    writer.add_token_merges([" ".join(pair) for pair in merges])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_pad_token_id(2)
