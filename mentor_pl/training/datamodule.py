@@ -21,6 +21,8 @@ from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.toolbox import ToolBox
+from mentor_pl.training.agreement import check_exploration, check_imitation
+from mentor_pl.training.ahead_stream import AheadRolloutStream
 from mentor_pl.training.evaluation_stream import EvaluationStream
 from mentor_pl.training.module import MentorModule
 from mentor_pl.training.policy import max_context
@@ -48,6 +50,8 @@ class MentorDataModule(LightningDataModule):
         prompts_per_round: Prompts tried between two syncs of the weights, over all ranks.
         steps_per_round: Optimiser steps that a round's prompts are divided among.
         epochs_per_round: Passes over a round's trajectories.
+        rounds_ahead: 1 samples the next round while the present one is trained on, with weights that are one round old; needs an engine
+            with weights of its own (a server) and `model.correction`. 0 samples with the present weights.
         advantages: Compares the trajectories of a group.
         sampling: How the student explores.
         evaluation_sampling: How it is evaluated; greedy by default.
@@ -71,6 +75,7 @@ class MentorDataModule(LightningDataModule):
         prompts_per_round: int = 16,
         steps_per_round: int = 1,
         epochs_per_round: int = 1,
+        rounds_ahead: Literal[0, 1] = 0,
         advantages: AdvantageEstimator | None = None,
         sampling: SamplingParams = SamplingParams(),  # noqa: B008 - frozen
         evaluation_sampling: SamplingParams = SamplingParams(temperature=0.0),  # noqa: B008 - frozen
@@ -89,6 +94,7 @@ class MentorDataModule(LightningDataModule):
         self.evaluation_sampling = evaluation_sampling
         self.limits = limits
         self.group_size = group_size
+        self.rounds_ahead = rounds_ahead
         self.max_problems = max_problems
         self.evaluation_batch_size = evaluation_batch_size
         self.overlong_prompts = overlong_prompts
@@ -106,6 +112,7 @@ class MentorDataModule(LightningDataModule):
             )
         self._files = {"train": references, **(evaluation or {})}
         self.prompts: dict[str, list[Prompt]] = {}
+        self._stream: TrainingStream | None = None
         self._check()
 
     def _check(self) -> None:
@@ -127,21 +134,6 @@ class MentorDataModule(LightningDataModule):
                 f"data.steps_per_round is {plan.steps_per_round} but a round has only {plan.prompts_per_round} prompts"
             )
 
-    def _check_correction(self) -> None:
-        if self.train_on == "references" and self._module.correction is not None:
-            raise ConfigError(
-                f"model.correction is {type(self._module.correction).__name__} but data.train_on is 'references', whose tokens nobody "
-                "sampled; leave the correction out"
-            )
-        off = {"top_k": 0, "top_p": 1, "min_p": 0}
-        filters = [name for name in off if getattr(self.sampling, name) != off[name]]
-        if self.train_on == "rollouts" and filters and self._module.correction is None:
-            raise ConfigError(
-                f"data.sampling.{filters[0]} is {getattr(self.sampling, filters[0])}, so that tokens are sampled from another distribution "
-                "than the one that is trained; set model.correction to TruncatedImportanceSampling, which corrects for it, or leave the "
-                "filter out"
-            )
-
     # Lightning's hooks ----------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
@@ -152,13 +144,10 @@ class MentorDataModule(LightningDataModule):
             raise ConfigError(
                 f"data.prompts_per_round is {self.plan.prompts_per_round}, which {self._trainer.world_size} ranks cannot share evenly"
             )
-        if stage == "fit" and self.train_on == "references" and not self._module.objective.imitates:
-            raise ConfigError(
-                f"data.train_on is 'references' but model.objective is {type(self._module.objective).__name__}, which weighs the student's "
-                "own samples; set it to SupervisedLikelihood"
-            )
-        if stage == "fit":
-            self._check_correction()
+        if stage == "fit" and self.train_on == "references":
+            check_imitation(self._module)
+        elif stage == "fit":
+            check_exploration(self._module, sampling=self.sampling, rounds_ahead=self.rounds_ahead)
         _ = self.protocol
         for name, file in self._files.items():
             references = read_references(resolve(file), max_bad_lines=self._max_bad_lines)
@@ -168,13 +157,18 @@ class MentorDataModule(LightningDataModule):
 
     def train_dataloader(self) -> TrainingStream:
         """Return the stream of training batches."""
+        self._close_stream()
+        self._stream = self._training_stream()
+        return self._stream
+
+    def _training_stream(self) -> TrainingStream:
         prompts = self._fitting(self.prompts["train"], "train")
         if self.train_on == "references":
             return ReferenceStream(
                 trainer=self._trainer, module=self._module, samples=self._solutions(prompts), plan=self.plan
             )
         assert self.reward is not None  # checked at construction
-        return RolloutStream(
+        return (AheadRolloutStream if self.rounds_ahead else RolloutStream)(
             trainer=self._trainer,
             module=self._module,
             runner=self.runner,
@@ -279,6 +273,20 @@ class MentorDataModule(LightningDataModule):
             log.warning("%s; they are left out", message)
         return overlong
 
+    def teardown(self, stage: str) -> None:
+        """Give up a rollout that nobody waits for any more."""
+        self._close_stream()
+
+    def on_exception(self, exception: BaseException) -> None:
+        """See `teardown`, which a run that fails does not reach."""
+        self._close_stream()
+
+    def _close_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
     def close(self) -> None:
         """End the tools' workers."""
+        self._close_stream()
         self.toolbox.close()

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +52,7 @@ class MentorModule(LightningModule):
         objective: Turns log-probabilities into a loss.
         optimizer: The optimiser, without its parameters.
         lr_scheduler: A learning-rate scheduler, stepped after every weight update.
-        correction: Corrects for an engine that samples from another policy than the trained one: `TruncatedImportanceSampling`, or null to
-            take the engine's word.
+        correction: Corrects for samples of another policy than the trained one: `TruncatedImportanceSampling`, or null for none.
         packing: Whether training batches are packed, with each prompt kept once for its group: true, false, or null to do so
             where the student's attention allows it. Padding gives the same gradients, slower.
         logprob_chunk_tokens: Tokens whose logits are held at once; lower it where the vocabulary is large and memory short.
@@ -79,6 +79,8 @@ class MentorModule(LightningModule):
         self.policy: Policy
         self.stop_signal = 0
         """The signal that asked this process to end; 0 while none did."""
+        self.rollout_ahead: Future[Any] | None = None
+        """The rollout that uses the engine while training goes on, if any."""
         self._make_optimizer = optimizer
         self._make_lr_scheduler = lr_scheduler
         self._packing = packing
@@ -120,6 +122,7 @@ class MentorModule(LightningModule):
     @contextmanager
     def rollout_engine(self) -> Iterator[RolloutEngine]:
         """Give the engine, holding the present weights. All ranks enter and leave together."""
+        wait([] if self.rollout_ahead is None else [self.rollout_ahead])
         student = self._loaded_student()
         training = student.training
         student.eval()

@@ -6,13 +6,14 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
 
-from mentor_pl.engines.base import SamplingParams
+from mentor_pl.engines.base import RolloutEngine, SamplingParams
+from mentor_pl.errors import EngineError
 from mentor_pl.evaluation.statistics import work_statistics
 from mentor_pl.objectives.advantages import AdvantageEstimator
 from mentor_pl.rewards.program import RewardProgram, ScoredGroup
@@ -20,6 +21,7 @@ from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training.batching import PolicyBatch, packed_batch, padded_batch, split_evenly
 from mentor_pl.training.module import MentorModule
 from mentor_pl.training.samples import Sample, sample_from_trajectory, share_beginning
+from mentor_pl.trajectory import TrajectoryGroup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,21 @@ class StreamPlan:
         return self.steps_per_round * self.epochs_per_round
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What a rank has to train on between two syncs of the weights.
+
+    Attributes:
+        samples: Of each prompt.
+        scored_groups: Where the samples come from; empty where a teacher made them.
+        metrics: What was measured on the way.
+    """
+
+    samples: list[list[Sample]]
+    scored_groups: tuple[ScoredGroup, ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
 class TrainingStream(ABC):
     """Rounds of prompts, each served as micro-batches.
 
@@ -54,6 +71,9 @@ class TrainingStream(ABC):
     temperature = 1.0
     """At which the samples' tokens were sampled."""
 
+    rounds_ahead = 0
+    """Rounds by which the weights that sampled may be older than those that are trained."""
+
     def __init__(self, *, trainer: Trainer, module: MentorModule, num_prompts: int, plan: StreamPlan) -> None:
         self.trainer = trainer
         self.module = module
@@ -63,12 +83,8 @@ class TrainingStream(ABC):
         self.rounds_per_epoch = max(1, num_prompts // plan.prompts_per_round)
 
     @abstractmethod
-    def draw(self, indices: Sequence[int]) -> tuple[list[list[Sample]], tuple[ScoredGroup, ...], dict[str, float]]:
-        """Turn the prompts of this rank's share of a round into samples.
-
-        Returns:
-            The samples of each prompt, the scored groups, and what was measured on the way.
-        """
+    def draw(self, indices: Sequence[int]) -> Round:
+        """Turn the prompts of this rank's share of the present round into samples."""
 
     def __len__(self) -> int:
         """Micro-batches in an epoch."""
@@ -80,17 +96,19 @@ class TrainingStream(ABC):
         for _ in range(self.rounds_done % self.rounds_per_epoch, self.rounds_per_epoch):
             self.module.stop_if_asked()
             self.module.zero_grad()  # the last step's gradients would take their memory through the rollout
-            indices = self._prompts_of_round(self.rounds_done)
-            samples, groups, metrics = self.draw(indices[self.trainer.global_rank :: self.trainer.world_size])
-            steps = list(self._steps(samples))
+            drawn = self.draw(self.share_of_round(self.rounds_done))
+            steps = list(self._steps(drawn.samples))
             if self.module.correction is not None and self.plan.updates_per_round > 1:
                 steps = [[self._with_old_logprobs(batch) for batch in step] for step in steps]
             batches = [batch for step in self._order_of_steps() for batch in steps[step]]
-            batches[0] = replace(batches[0], scored_groups=groups, rollout_metrics=metrics)
+            batches[0] = replace(batches[0], scored_groups=drawn.scored_groups, rollout_metrics=drawn.metrics)
             for number, batch in enumerate(batches):
                 if number == len(batches) - 1:
                     self.rounds_done += 1  # before the yield, so that a checkpoint taken after this batch has it
                 yield batch
+
+    def close(self) -> None:  # noqa: B027 - optional to override
+        """Free what the stream holds; it is not used afterwards."""
 
     def state_dict(self) -> dict[str, Any]:
         """Lightning saves this with every checkpoint; the same on all ranks."""
@@ -100,8 +118,8 @@ class TrainingStream(ABC):
         """Go on after the rounds that a checkpoint had done."""
         self.rounds_done = state_dict["rounds_done"]
 
-    def _prompts_of_round(self, round_index: int) -> list[int]:
-        """An endless sequence of shuffled passes over the prompts, cut into rounds."""
+    def share_of_round(self, round_index: int) -> list[int]:
+        """Return this rank's prompts of a round: of an endless sequence of shuffled passes over the prompts, cut into rounds."""
         size = self.plan.prompts_per_round
         out: list[int] = []
         position = round_index * size
@@ -110,7 +128,7 @@ class TrainingStream(ABC):
             order = list(range(self.num_prompts))
             random.Random(f"{self.plan.seed}/prompts/{epoch}").shuffle(order)
             out += order[offset : offset + size - len(out)]
-        return out
+        return out[self.trainer.global_rank :: self.trainer.world_size]
 
     def _steps(self, samples: list[list[Sample]]) -> Iterator[list[PolicyBatch]]:
         """Cut a round's prompts, in order, into steps; which prompts make a step does not depend on the number of ranks."""
@@ -183,28 +201,65 @@ class RolloutStream(TrainingStream):
         self.temperature = sampling.temperature
         self.group_size = group_size
 
-    def draw(self, indices: Sequence[int]) -> tuple[list[list[Sample]], tuple[ScoredGroup, ...], dict[str, float]]:
+    def draw(self, indices: Sequence[int]) -> Round:
         """See `TrainingStream.draw`."""
         started = time.perf_counter()
         with self.module.rollout_engine() as engine:
-            synced = time.perf_counter()
-            groups = self.runner.run(
-                engine,
-                [self.prompts[i] for i in indices],
-                sampling=self.sampling,
-                group_size=self.group_size,
-                seed=random.Random(f"{self.plan.seed}/{self.rounds_done}").getrandbits(62),
-                should_stop=lambda: self.module.stop_signal != 0,
-            )
-        rolled_out = time.perf_counter()
+            sync_s = time.perf_counter() - started
+            groups, metrics = self.roll_out(engine, indices, self.rounds_done)
+        return self.dated(self.scored(groups, metrics | {"time/sync_s": sync_s}))
+
+    def roll_out(
+        self, engine: RolloutEngine, indices: Sequence[int], round_index: int
+    ) -> tuple[list[TrajectoryGroup], dict[str, float]]:
+        """Let the engine's weights try a round's prompts; also return what was measured.
+
+        Raises:
+            RolloutStopped: `should_stop` said so.
+        """
+        started = time.perf_counter()
+        groups = self.runner.run(
+            engine,
+            [self.prompts[i] for i in indices],
+            sampling=self.sampling,
+            group_size=self.group_size,
+            seed=random.Random(f"{self.plan.seed}/{round_index}").getrandbits(62),
+            should_stop=self.should_stop,
+        )
+        rollout_s = time.perf_counter() - started
+        return groups, {"time/rollout_s": rollout_s, **work_statistics(groups, self.runner.statistics, rollout_s)}
+
+    def should_stop(self) -> bool:
+        """Tell whether this process was asked to end."""
+        return self.module.stop_signal != 0
+
+    def scored(self, groups: Sequence[TrajectoryGroup], metrics: dict[str, float]) -> Round:
+        """Score groups and compare their trajectories."""
+        started = time.perf_counter()
         scored = tuple(self.reward.score_group(group) for group in groups)
-        metrics = {
-            "time/sync_s": synced - started,
-            "time/rollout_s": rolled_out - synced,
-            "time/reward_s": time.perf_counter() - rolled_out,
-            **work_statistics(groups, self.runner.statistics, rolled_out - synced),
-        }
-        return [self._samples(group) for group in scored], scored, metrics
+        reward_s = time.perf_counter() - started
+        return Round(
+            samples=[self._samples(group) for group in scored],
+            scored_groups=scored,
+            metrics=metrics | {"time/reward_s": reward_s},
+        )
+
+    def dated(self, drawn: Round) -> Round:
+        """Measure how many weight updates the trainer is ahead of the oldest weights that sampled this.
+
+        Raises:
+            EngineError: More than the rounds ahead explain, or the samples come from the future.
+        """
+        trajectories = [t for group in drawn.scored_groups for t in group.group.trajectories]
+        versions = {turn.completion.policy_version for t in trajectories for turn in t.turns}
+        present = self.trainer.global_step
+        limit = self.rounds_ahead * self.plan.updates_per_round
+        if versions and not present - limit <= min(versions) <= max(versions) <= present:
+            raise EngineError(
+                f"{type(self.module.engine).__name__} sampled with the weights of update {min(versions)} to {max(versions)}, but those of "
+                f"{present - limit} to {present} were asked for; an engine stamps a completion with the version that its sync() was given"
+            )
+        return replace(drawn, metrics=drawn.metrics | {"staleness": float(present - min(versions, default=present))})
 
     def _samples(self, scored: ScoredGroup) -> list[Sample]:
         """What the infrastructure broke leaves both the loss and the group's statistics."""
@@ -236,6 +291,6 @@ class ReferenceStream(TrainingStream):
         super().__init__(trainer=trainer, module=module, num_prompts=len(samples), plan=plan)
         self.samples = share_beginning(samples)
 
-    def draw(self, indices: Sequence[int]) -> tuple[list[list[Sample]], tuple[ScoredGroup, ...], dict[str, float]]:
+    def draw(self, indices: Sequence[int]) -> Round:
         """See `TrainingStream.draw`."""
-        return [[self.samples[i]] for i in indices], (), {}
+        return Round(samples=[[self.samples[i]] for i in indices])

@@ -28,10 +28,10 @@ class Drifted(HFGenerateEngine):
     """Holds other weights than the trainer, as an engine does that missed its sync."""
 
     def sync(self, model, version):
-        other = copy.deepcopy(model)
+        other, generator = copy.deepcopy(model), torch.Generator().manual_seed(0)
         with torch.no_grad():
             for parameter in other.parameters():
-                parameter.add_(0.1 * torch.randn_like(parameter))
+                parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
         super().sync(other, version)
 
 
