@@ -1,7 +1,7 @@
-"""What rollouts in bfloat16 save, how far they are from the trained policy, and whether a corrected run learns as well.
+r"""What rollouts in bfloat16, or one round ahead, save, how far they are from the trained policy, and whether such runs learn as well.
 
     python -m benchmarks.cheaper_rollouts --steps 15 --seeds 0 1
-    python -m benchmarks.cheaper_rollouts --steps 3 --seeds 0 --output smollm2.json -- --model.student SmolLM2Student \\
+    python -m benchmarks.cheaper_rollouts --steps 3 --seeds 0 --output smollm2.json -- --model.student SmolLM2Student \
         --data.prompts_per_round 2 --data.limits.max_completion_tokens 100 --summary.enabled false
 
 Short runs of the embedded task, alternating between arms; prints a table and writes JSON. What follows `--` goes to `mentor-pl fit`.
@@ -10,11 +10,12 @@ Short runs of the embedded task, alternating between arms; prints a table and wr
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import json
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -22,8 +23,10 @@ from typing import Any
 from unittest import mock
 
 import torch
+from torch import nn
 
 from mentor_pl.cli.training import main as train
+from mentor_pl.engines.cascade import CascadeEngine
 from mentor_pl.training.stream import RolloutStream
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -32,18 +35,32 @@ ARMS: dict[str, tuple[str, ...]] = {
     "float32": (),
     "bfloat16, corrected": CHEAPER,
     "bfloat16, uncorrected": (*CHEAPER, "--model.correction", "null"),
+    "float32, one round ahead": (
+        *("--model.engine", "benchmarks.cheaper_rollouts.OwnWeights", "--data.rounds_ahead", "1"),
+        *("--model.correction", "TruncatedImportanceSampling"),
+    ),
 }
+
+
+class OwnWeights(CascadeEngine):
+    """Samples from a copy of the weights, as a server does."""
+
+    holds_own_weights = True
+
+    def sync(self, model: nn.Module, version: int) -> None:
+        """Copy the weights."""
+        super().sync(copy.deepcopy(model), version)
 
 
 def measure(arm: str, seed: int, steps: int, folder: Path, more: list[str]) -> dict[str, Any]:
     """Train, and report CPU seconds of rollouts in this process, the log's means, and the accuracy before and after."""
     rollout_s: list[float] = []
-    draw: Callable[..., Any] = RolloutStream.draw
+    roll_out: Callable[..., Any] = RolloutStream.roll_out
 
-    def timed(stream: RolloutStream, indices: Sequence[int]) -> Any:
-        began = time.process_time()
-        out = draw(stream, indices)
-        rollout_s.append(time.process_time() - began)
+    def timed(*arguments: Any) -> Any:
+        began = time.thread_time()  # of this thread alone: another one may be training
+        out = roll_out(*arguments)
+        rollout_s.append(time.thread_time() - began)
         return out
 
     run = folder / f"{arm} {seed}"
@@ -62,7 +79,7 @@ def measure(arm: str, seed: int, steps: int, folder: Path, more: list[str]) -> d
         "data.max_problems": "null",
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    with mock.patch.object(RolloutStream, "draw", timed):
+    with mock.patch.object(RolloutStream, "roll_out", timed):
         train(["fit", "--config", str(CONFIGS / "mentor.yaml"), *ARMS[arm], *arguments, *more])
     with open(run / "metrics.csv") as file:
         rows = [row for row in csv.DictReader(file) if row["train/loss"]]
@@ -76,7 +93,9 @@ def measure(arm: str, seed: int, steps: int, folder: Path, more: list[str]) -> d
     return {
         "arm": arm,
         "seed": seed,
-        "rollout_cpu_s": fmean(rollout_s[1:]),  # the first one holds the engine's check of itself
+        "rollout_cpu_s": fmean(rollout_s),
+        "sync_s": mean("train/time/sync_s"),
+        "staleness": mean("train/staleness"),
         "sampled_tokens": mean("train/engine/sampled_tokens"),
         "kl": mean("train/sampling_kl"),
         "worst_logprob_difference": max(float(row["train/logprob_difference"]) for row in rows),
@@ -104,6 +123,7 @@ def main() -> None:
         for seed in arguments.seeds:
             rows += [measure(arm, seed, arguments.steps, Path(folder), arguments.more) for arm in arguments.arms]
     arguments.output.write_text(json.dumps(rows, indent=2) + "\n")
+    print(" | ".join(rows[0]))
     for row in rows:
         print(
             " | ".join(

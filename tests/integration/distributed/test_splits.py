@@ -22,6 +22,10 @@ pytestmark = [
 EVALUATED = ("--summary.enabled", "true", "--data.evaluation_batch_size", "1")
 # Filters, so that the correction has something to correct.
 CORRECTED = ("--data.sampling.top_k", "2", "--model.correction", "TruncatedImportanceSampling")
+AHEAD = (
+    *("--data.rounds_ahead", "1", "--model.correction", "TruncatedImportanceSampling"),
+    *("--model.engine", "tests.unit.training.own_weights.OwnWeights"),
+)
 TWO_STEPS_A_ROUND = ("--data.steps_per_round", "2", "--data.epochs_per_round", "2", *CORRECTED)
 
 
@@ -34,6 +38,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Runs:
             "full": EVALUATED,
             "full accumulated": accumulate(3),
             "full two steps": TWO_STEPS_A_ROUND,
+            "full ahead": AHEAD,
             "lora": LORA,
             "lora accumulated": (*LORA, *accumulate(3)),
         }
@@ -53,6 +58,7 @@ def pair(alone: Runs) -> Runs:
             "full ddp": (*DDP, *accumulate(2), *EVALUATED),
             "full ddp two steps": (*DDP, *TWO_STEPS_A_ROUND),
             "full ddp from one process": (*DDP, *after_two(alone, "full")),
+            "full ddp ahead": (*DDP, *AHEAD),
             "full fsdp two steps": (*FSDP, *TWO_STEPS_A_ROUND),
             "lora ddp": (*LORA, *DDP),
             "full fsdp": (*FSDP, *EVALUATED, "--export.enabled", "true"),
@@ -119,6 +125,7 @@ def test_micro_batches_make_the_step_of_one_batch(alone: Runs, name: str, like: 
         ("full ddp", "full"),
         ("full ddp two steps", "full two steps"),
         ("full fsdp two steps", "full two steps"),
+        ("full ddp ahead", "full ahead"),
         ("lora ddp", "lora"),
         ("full fsdp", "full"),
         ("lora fsdp", "lora"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import threading
 import time
@@ -20,6 +19,7 @@ from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.errors import ConfigError, EngineError
 from mentor_pl.objectives import TruncatedImportanceSampling
 from mentor_pl.students.full import FullStudent
+from tests.unit.training.own_weights import OwnWeights
 from tests.unit.training.runs import Diary, make_data, make_module, make_trainer, same, some_references, weights
 
 pytestmark = [
@@ -28,24 +28,6 @@ pytestmark = [
 ]
 
 ROUNDS = 4  # in an epoch
-
-
-class OwnWeights(HFGenerateEngine):
-    """Samples from a copy of the weights, as a server does."""
-
-    holds_own_weights = True
-
-    def __init__(self):
-        super().__init__()
-        self.sessions = 0
-
-    def sync(self, model, version):
-        assert threading.current_thread() is threading.main_thread()
-        super().sync(copy.deepcopy(model), version)
-
-    def session(self, sampling, stop_token_ids):
-        self.sessions += 1
-        return super().session(sampling, stop_token_ids)
 
 
 class Notes(Diary):
