@@ -20,21 +20,22 @@ from mentor_pl.engines.student_model import evaluating
 from mentor_pl.errors import EngineError
 
 _DECIDED_ERROR = 0.1
-"""A share known less exactly than this decides nothing: at five standard errors from 1, a right server is never refused."""
+"""A share known less exactly than this decides nothing: half way lies five standard errors from either end."""
 
 _SMALLEST_MOVE = 1e-5
 """Nats; below it lies the rounding of float32."""
 
-_MOVE_PER_NOISE = 0.02
-"""Changes smaller than this share of the server's own deviation may vanish where the server rounds."""
+_VANISHING_MOVE = 0.02
+"""Of the server's usual deviation: a change so small may leave every number that a rounding server gives as it was."""
 
 _NOISE_FACTOR = 3.0
 """How much worse than at an earlier reading a right server may agree: the square root of 2 for two deviations, doubled."""
 
-_ROUNDED_SHARE = 0.05
+_ROUNDED_SHARE = 0.01
 """Of an update's effect that rounding the update to the server's dtype may change."""
 
-_FLOAT32_NOISE = 1e-4
+_FLOAT32_NOISE = 2e-5
+"""Nats that float32 may deviate more than it did at an earlier reading."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +95,11 @@ class Probe:
 
     A server's deviation from the trainer is largely the same for weights that differ little, and so is known from the last reading that
     was found right. What it says beyond that is compared along the line from the wrong weights to the right ones: least squares give the
-    share of the way it has gone, 1 where it is right and 0 where it is not, with a standard error. Only a decided share is an error, so
-    that noise never stops a run; a change too small to decide about stays pending, and the next sync judges it with its own.
+    share of the way it has gone, 1 where it is right and 0 where it is not, with a standard error.
+
+    Only what is decided is an error, so that noise never stops a run. A change that is smaller than the server's usual deviation cannot be
+    judged by its share, since rounding swallows part of it; it stays pending and is judged together with the next one. Until then a stale
+    server deviates by less than a right one does anyhow. But a server whose numbers have not changed at all has received nothing.
 
     Args:
         server: Its name, for messages.
@@ -126,10 +130,13 @@ class Probe:
         noise = _rms(usual)
         said = reading.server - usual
         suspects = dict(wrong or {})
+        former = "" if anchor is None else f"those of {anchor.weights}: what was sent since did not arrive"
         if anchor is not None:
-            suspects[f"those of {anchor.weights}: what was sent since did not arrive"] = anchor.trainer
+            suspects[former] = anchor.trainer
         shares = {name: _share(said, reading.trainer, other, noise) for name, other in suspects.items()}
         guilty = [name for name, share in shares.items() if share is not None and share < 0.5]
+        if anchor is not None and _unchanged(anchor, reading):
+            guilty.append(former)
         off = _rms(said - reading.trainer)
         if guilty:
             nearest = min(guilty, key=lambda name: _rms(said - suspects[name]))
@@ -153,7 +160,7 @@ class Probe:
                 f"{deviation:.2g} nats a token (probe_tolerance is {self._tolerance:g}); it serves another model, in another quantisation "
                 "or a coarser dtype: serve the student's own weights, or raise probe_tolerance if that is meant"
             )
-        if anchor is None or _share(said, reading.trainer, anchor.trainer, noise) is not None:
+        if anchor is None or shares[former] is not None:
             self._anchor = reading
         return deviation
 
@@ -161,11 +168,18 @@ class Probe:
 def _share(said: Tensor, right: Tensor, wrong: Tensor, noise: float) -> float | None:
     """Return how much of the way from the wrong weights to the right ones the server has gone; None where that is not decided."""
     way = right - wrong
-    if _rms(way) < max(_SMALLEST_MOVE, _MOVE_PER_NOISE * noise):
+    if _rms(way) < max(_SMALLEST_MOVE, noise):
         return None
     share = float((said - wrong) @ way / (way @ way))
     error = _rms(said - wrong - share * way) / (_rms(way) * (len(way) - 1) ** 0.5)
     return share if error <= _DECIDED_ERROR else None
+
+
+def _unchanged(before: Reading, now: Reading) -> bool:
+    """Whether the server says exactly what it said before weights that changed were sent."""
+    moved = _rms(now.trainer - before.trainer)
+    changed = moved >= max(_SMALLEST_MOVE, _VANISHING_MOVE * _rms(before.deviation))
+    return changed and torch.equal(now.server, before.server)
 
 
 def _rms(values: Tensor) -> float:

@@ -27,6 +27,11 @@ if TYPE_CHECKING:  # these import aiohttp, which only this engine needs
     from mentor_pl.engines.vllm_session import Served
 
 
+_FLOAT32_TOLERANCE = 0.001
+_HALF_TOLERANCE = 0.3
+"""Nats a token; several times what was measured of right servers (docs/servers.md)."""
+
+
 class VLLMEngine(RolloutEngine):
     """Samples on one or more vLLM servers, which were started with the student's model. See docs/servers.md.
 
@@ -44,7 +49,7 @@ class VLLMEngine(RolloutEngine):
         timeout_s: float = 600.0,
         max_retries: int = 3,
         max_concurrent_rows: int = 256,
-        probe_tolerance: float = 0.3,
+        probe_tolerance: float | None = None,
     ) -> None:
         """Set the engine up; no server is asked before the first sync.
 
@@ -56,7 +61,7 @@ class VLLMEngine(RolloutEngine):
             max_retries: How often a request is repeated after a cut connection or a busy server's refusal.
             max_concurrent_rows: Rows under way at one server; more wait here.
             probe_tolerance: Largest deviation of a server's log-probabilities from the trainer's (root mean square over random tokens,
-                nats) that is put down to its arithmetic.
+                nats) that is put down to its arithmetic; by default as its dtype, or the trainer's where that is coarser, calls for.
 
         Raises:
             ConfigError: An argument lies outside its range.
@@ -75,7 +80,7 @@ class VLLMEngine(RolloutEngine):
             ("timeout_s", timeout_s, 1),
             ("max_retries", max_retries, 0),
             ("max_concurrent_rows", max_concurrent_rows, 1),
-            ("probe_tolerance", probe_tolerance, 0),
+            ("probe_tolerance", probe_tolerance or 0, 0),
         ):
             if value < least:
                 raise ConfigError(f"VLLMEngine.{key} is {value}; it must be at least {least}")
@@ -149,6 +154,8 @@ class VLLMEngine(RolloutEngine):
             loading = [server.load_model(self._folder) for server in servers]
         for load in loading:
             load.result()
+        if not isinstance(model, PeftModel):
+            shutil.rmtree(self._folder)  # a server may read an adapter again, but never the whole model
         for server in servers:
             server.stamp(label)
             if outdated is not None and outdated.models[server.url] == outdated.label:
@@ -170,7 +177,8 @@ class VLLMEngine(RolloutEngine):
         for server in self._ready_servers():
             if server.url not in self._probes:
                 server.check_logprobs_mode(served.models[server.url])
-                self._probes[server.url] = probe = Probe(server.url, self._probe_tolerance)
+                tolerance = self._probe_tolerance or _tolerance(model, server)
+                self._probes[server.url] = probe = Probe(server.url, tolerance)
                 if without is not None:
                     said = server.text_logprobs(server.base_model, text)
                     probe.check(
@@ -238,6 +246,15 @@ class VLLMEngine(RolloutEngine):
                 ) from failure
             Path(self._exchange.name).chmod(0o755)  # a server may run as another user
         return Path(self._exchange.name)
+
+
+def _tolerance(model: nn.Module, server: VLLMServer) -> float:
+    """Return what the coarser of two arithmetics may make of the probe's text."""
+    device = next(model.parameters()).device.type
+    autocast = torch.is_autocast_enabled(device)
+    trainer = torch.get_autocast_dtype(device) if autocast else next(model.parameters()).dtype
+    fine = trainer == torch.float32 and server.dtype == "float32"
+    return _FLOAT32_TOLERANCE if fine else _HALF_TOLERANCE
 
 
 def _world_size() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import threading
 from collections.abc import Coroutine, Mapping
@@ -65,6 +66,7 @@ class VLLMClient:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        atexit.unregister(self.close)
         self._loop = self._thread = None
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
@@ -72,6 +74,7 @@ class VLLMClient:
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._loop.run_forever, name="vllm-client", daemon=True)
             self._thread.start()
+            atexit.register(self.close)
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     async def _close(self) -> None:

@@ -41,6 +41,12 @@ class VLLMServer:
         models = self._client.ask(self.url, "/v1/models")["data"]
         return next(str(model["id"]) for model in models if model.get("parent") is None)
 
+    @functools.cached_property
+    def dtype(self) -> str:
+        """In which type the server computes: "float32", "bfloat16" or "float16"."""
+        info = self._client.ask(self.url, "/server_info?config_format=json", remedy=_DEV_MODE)
+        return str(info["vllm_config"]["model_config"]["dtype"]).removeprefix("torch.")
+
     def load_adapter(self, name: str, folder: Path) -> Future[Any]:
         """Begin to load an adapter under a name that is new."""
         body = {"lora_name": name, "lora_path": str(folder)}
