@@ -37,7 +37,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 def train(runs: Runs, models: Path) -> None:
-    alone, pair = {"nf4_lora": NF4}, {"nf4_lora ddp": (*NF4, *DDP), "nf4_lora fsdp": (*NF4, *FSDP)}
+    alone: dict[str, tuple[str, ...]] = {"nf4_lora": NF4}
+    pair: dict[str, tuple[str, ...]] = {"nf4_lora ddp": (*NF4, *DDP), "nf4_lora fsdp": (*NF4, *FSDP)}
     if "gguf" in NAMES:
         alone["gguf"] = gguf(models)
     for commands in (alone, pair):
