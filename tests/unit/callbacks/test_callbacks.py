@@ -233,6 +233,14 @@ class Signals(Callback):
                 os.kill(os.getpid(), number)
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as a terminal has it: what a shell starts in the background inherits "ignore"."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_asked_to_stop_saves_where_it_is(tmp_path, references, caplog, number):
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
@@ -247,7 +255,7 @@ def test_a_run_that_is_asked_to_stop_saves_where_it_is(tmp_path, references, cap
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
 
 
-def test_a_second_interrupt_stops_at_once(tmp_path, references):
+def test_a_second_interrupt_stops_at_once(tmp_path, references, interruptible):
     data = make_data(references)
     trainer = make_trainer(tmp_path, GracefulStop(), Signals(1, signal.SIGINT, signal.SIGINT), max_epochs=20)
     with pytest.raises((KeyboardInterrupt, SystemExit)):

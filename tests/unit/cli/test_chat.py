@@ -6,6 +6,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -81,6 +82,7 @@ class Terminal:
         self.screen = ""
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # what a shell starts in the background inherits "ignore"
             os.environ.update(TERM="xterm-256color", COLUMNS="120", LINES="40")
             os.execv(command[0], command)
 
