@@ -1,10 +1,10 @@
-"""Tokens per CPU-second of the rollout engines on the same multi-turn work.
+"""Tokens per second of the rollout engines on the same multi-turn work.
 
-    python -m benchmarks.rollout_engines [--model FOLDER] [--dtype float32|bfloat16] [--repeats 3] [--output FILE.json]
+    python -m benchmarks.rollout_engines [--model NAME|FOLDER] [--dtype float32|bfloat16] [--device cpu|cuda] [--output FILE.json]
 
 Every sampled token is forced to the same script in each engine, after the sampler has done its work, so that turns and token counts
-are identical. Time is the CPU time of this process at one thread, which other jobs on the machine disturb least. Engines alternate;
-the median over repeats counts. The log-probabilities of the forced tokens are compared between the engines.
+are identical. On a CPU time is that of this process at one thread, which other jobs on the machine disturb least; on a GPU it is the
+wall's. Engines alternate; the median over repeats counts. The log-probabilities of the forced tokens are compared between the engines.
 """
 
 from __future__ import annotations
@@ -28,6 +28,20 @@ from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.engines.sampling import sample_tokens, uniforms
 
 STOP = 0
+_SHAPE = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+)
+SHAPES = {
+    "tiny": (2048, 256, 688, 4, 4, 2),
+    "135m": (49152, 576, 1536, 30, 9, 3),
+    "1.5b": (151936, 1536, 8960, 28, 12, 2),
+}
+"""Llamas of random weights: of 3.4M parameters, in the shape of SmolLM2-135M, and in that of Qwen2.5-1.5B."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +104,11 @@ def roll_out(engine: RolloutEngine, work: list[Workload]) -> tuple[dict[int, lis
 class Script:
     """Stands in for the sampler: it runs, and then the scripted token is taken."""
 
-    def __init__(self, work: list[Workload]) -> None:
-        self._table = torch.zeros(len(work), max(len(row.token_ids) for row in work), dtype=torch.long)
+    def __init__(self, work: list[Workload], device: str = "cpu") -> None:
+        table = torch.zeros(len(work), max(len(row.token_ids) for row in work), dtype=torch.long)
         for index, row in enumerate(work):
-            self._table[index, : len(row.token_ids)] = torch.tensor(row.token_ids)
+            table[index, : len(row.token_ids)] = torch.tensor(row.token_ids)
+        self._table = table.to(device)
         self._forced = self._table[:, 0]
 
     def uniforms(self, seeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -111,28 +126,31 @@ class Script:
         return self._forced, logits.gather(1, self._forced[:, None])[:, 0] - logits.logsumexp(-1)
 
 
-def load_model(folder: str, dtype: torch.dtype) -> PreTrainedModel:
-    """Load a model folder, or make the 3.4M-parameter Llama that "tiny" stands for."""
-    if folder != "tiny":
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+def load_model(name: str, dtype: torch.dtype, device: str = "cpu") -> PreTrainedModel:
+    """Load a model folder, or make one of `SHAPES`."""
+    if name not in SHAPES:
+        return AutoModelForCausalLM.from_pretrained(name, dtype=dtype).to(device)
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=2048,
-        hidden_size=256,
-        intermediate_size=688,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-    )
-    return LlamaForCausalLM(config).to(dtype)
+    with torch.device(device):
+        return LlamaForCausalLM(
+            LlamaConfig(**dict(zip(_SHAPE, SHAPES[name], strict=True)), tie_word_embeddings=True)
+        ).to(dtype)
+
+
+def seconds_now(device: str) -> float:
+    """Read the clock: CPU seconds of this process, or the wall's once the GPU has done what it was given."""
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def main() -> None:
     """Measure, print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="tiny", help="a Hugging Face model folder, or tiny")
+    parser.add_argument("--model", default="tiny", help=f"{', '.join(SHAPES)}, or a Hugging Face model folder")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--group", type=int, default=8, help="rows per prompt")
     parser.add_argument("--turns", type=int, default=3, help="turns per row at most; each row has one to this many")
@@ -148,13 +166,13 @@ def main() -> None:
     args = parser.parse_args()
 
     torch.set_num_threads(1)
-    model = load_model(args.model, getattr(torch, args.dtype)).eval()
+    model = load_model(args.model, getattr(torch, args.dtype), args.device).eval()
     work = make_workload(args, model.config.vocab_size)
     makers = {"HFGenerateEngine": HFGenerateEngine, "CascadeEngine": CascadeEngine}
     engines: dict[str, RolloutEngine] = {name: makers[name]() for name in args.engines}
     for engine in engines.values():
         engine.sync(model, 0)
-    script = Script(work)
+    script = Script(work, args.device)
     seconds: dict[str, list[float]] = {name: [] for name in engines}
     sync_seconds: dict[str, list[float]] = {name: [] for name in engines}
     results: dict[str, tuple[dict[int, list[float]], EngineStatistics]] = {}
@@ -164,12 +182,12 @@ def main() -> None:
     ):
         for _ in range(args.repeats):
             for name, engine in engines.items():
-                begin = time.process_time()
+                begin = seconds_now(args.device)
                 engine.sync(model, 1)
-                sync_seconds[name].append(time.process_time() - begin)
-                begin = time.process_time()
+                sync_seconds[name].append(seconds_now(args.device) - begin)
+                begin = seconds_now(args.device)
                 results[name] = roll_out(engine, work)
-                seconds[name].append(time.process_time() - begin)
+                seconds[name].append(seconds_now(args.device) - begin)
 
     tokens = sum(end - begin for row in work for begin, end in row.turns)
     baseline = results[args.engines[0]][0]
@@ -179,26 +197,26 @@ def main() -> None:
         rows.append(
             {
                 "engine": name,
-                "cpu_seconds": statistics.median(seconds[name]),
-                "tokens_per_cpu_second": tokens / statistics.median(seconds[name]),
-                "sync_cpu_seconds": statistics.median(sync_seconds[name]),
+                "seconds": statistics.median(seconds[name]),
+                "tokens_per_second": tokens / statistics.median(seconds[name]),
+                "sync_seconds": statistics.median(sync_seconds[name]),
                 "speedup": statistics.median(seconds[args.engines[0]]) / statistics.median(seconds[name]),
                 "useful_share": counts.useful_share,
                 "max_logprob_difference": max(
                     abs(a - b) for row in baseline for a, b in zip(baseline[row], logprobs[row], strict=True)
                 ),
                 **asdict(counts),
-                "all_cpu_seconds": seconds[name],
+                "all_seconds": seconds[name],
             }
         )
     print(f"{args.model} {args.dtype}: {len(work)} rows, {tokens} sampled tokens, median of {args.repeats}")
     print(
-        f"{'engine':18} {'CPU s':>7} {'tok/s':>7} {'ratio':>6} {'sync s':>7} {'prefilled':>9} {'useful':>6} {'max dlogp':>9}"
+        f"{'engine':18} {'s':>7} {'tok/s':>7} {'ratio':>6} {'sync s':>7} {'prefilled':>9} {'useful':>6} {'max dlogp':>9}"
     )
     for row in rows:
         print(
-            f"{row['engine']:18} {row['cpu_seconds']:7.2f} {row['tokens_per_cpu_second']:7.0f} {row['speedup']:6.2f} "
-            f"{row['sync_cpu_seconds']:7.2f} {row['prefill_tokens']:9d} {row['useful_share']:6.2f} "
+            f"{row['engine']:18} {row['seconds']:7.2f} {row['tokens_per_second']:7.0f} {row['speedup']:6.2f} "
+            f"{row['sync_seconds']:7.2f} {row['prefill_tokens']:9d} {row['useful_share']:6.2f} "
             f"{row['max_logprob_difference']:9.1e}"
         )
     if args.output:
