@@ -53,7 +53,8 @@ def make_data(references: str, **options: Any) -> MentorDataModule:
         ),
         "group_size": 4,
         "prompts_per_round": 2,
-        "limits": RolloutLimits(max_turns=3, max_completion_tokens=60),
+        # Runs are compared to the last bit, which a tool that is late on a busy machine would change.
+        "limits": RolloutLimits(max_turns=3, max_completion_tokens=60, park_after_s=60.0),
     }
     return MentorDataModule(references, **settings | options)
 
