@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from bitsandbytes.functional import dequantize_4bit
-from bitsandbytes.nn.modules import Params4bit
+from bitsandbytes.nn.modules import Linear4bit
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import nn
@@ -100,6 +100,7 @@ def dense_copy(model: nn.Module, *, dtype: torch.dtype | None = None) -> PreTrai
 def _merged_weights(base: PreTrainedModel, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Return weights and persistent buffers under the names that they have without quantisation and adapter."""
     adapted = {name: layer for name, layer in base.named_modules() if isinstance(layer, LoraLayer)}
+    packed = {f"{name}.weight": layer for name, layer in base.named_modules() if isinstance(layer, Linear4bit)}
     weights: dict[str, torch.Tensor] = {}
     for name, tensor in _state(base).items():
         parts = name.split(".")
@@ -107,7 +108,7 @@ def _merged_weights(base: PreTrainedModel, dtype: torch.dtype) -> dict[str, torc
             continue
         if "original_module" in parts or "modules_to_save" in parts:
             raise StudentError(f"export: {name!r} is a copy kept by peft's modules_to_save; export with merge=False")
-        weight = _dequantised(tensor)
+        weight = _dequantised(tensor, packed.get(name))
         owner, _, leaf = name.rpartition(".")
         owner = owner.removesuffix(".base_layer")
         if owner in adapted and leaf == "weight":
@@ -127,10 +128,11 @@ def _state(model: nn.Module) -> dict[str, torch.Tensor]:
     return {**dict(model.named_parameters(remove_duplicate=False)), **buffers}
 
 
-def _dequantised(weight: torch.Tensor) -> torch.Tensor:
-    if isinstance(weight, Params4bit):  # asked before detach(), which returns a plain tensor
-        return dequantize_4bit(weight.data, weight.quant_state)
-    return weight.detach()
+def _dequantised(weight: torch.Tensor, layer: Linear4bit | None) -> torch.Tensor:
+    if layer is None:
+        return weight.detach()
+    # FSDP2 puts plain tensors in the place of those that know how they are packed; the layer knows it too.
+    return dequantize_4bit(weight.data, getattr(weight, "quant_state", None) or layer.quant_state)
 
 
 def _delta(layer: LoraLayer, name: str) -> torch.Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from mentor_pl.embedded import resolve
@@ -18,7 +19,7 @@ from tests.integration.distributed.test_export import export, generated, trained
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 NF4 = ("--config", str(CONFIGS / "student/nf4_lora.yaml"), "--model.student.init_args.rank", "4")
-TWO_STEPS = ("--trainer.max_steps", "2")
+TWO_STEPS = ("--trainer.max_steps", "2", "--export.enabled", "true")
 NAMES = ["nf4_lora", "nf4_lora ddp", "nf4_lora fsdp"]
 if find_spec("gguf") is not None:
     NAMES.append("gguf")
@@ -76,6 +77,8 @@ def test_a_run_goes_on_and_its_student_is_exported(runs: Runs, tmp_path: Path, n
     assert max(float((second[key] - first[key]).abs().max()) for key in second) > 4e-4
 
     folder = export(runs, f"{name} again", tmp_path / "student")
+    ours, theirs = (load_file(f / "model.safetensors") for f in (folder, runs.folder / f"{name} again" / "student"))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
     student = AutoModelForCausalLM.from_pretrained(folder).eval()
     tokens = generated(student, folder)
     assert tokens == generated(trained(runs, f"{name} again"), folder)
