@@ -76,13 +76,11 @@ class AheadRolloutStream(RolloutStream):
 
     def _finish(self) -> Round:
         assert self._ahead is not None
-        drawn = None
         try:
             drawn = self._ahead.result()
         except RolloutStopped:
-            pass  # the other ranks hear of it below
-        finally:
-            self._ahead = self.module.rollout_ahead = None
+            drawn = None  # the other ranks hear of it below
+        self._ahead = self.module.rollout_ahead = None
         self.module.stop_if_asked()
         assert drawn is not None
         return drawn

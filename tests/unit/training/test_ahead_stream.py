@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import signal
 import threading
 import time
 
@@ -194,6 +195,11 @@ def be_asked_to_end(trainer, module):
     module.stop_signal = 15
 
 
+def be_interrupted(trainer, module):
+    """Ctrl-C, where nobody has taken it over, while the rollout is waited for."""
+    threading.Timer(0.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+
+
 def stop_early(trainer, module):
     trainer.should_stop = True
 
@@ -206,6 +212,15 @@ def fail(trainer, module):
 def test_a_run_that_ends_takes_its_rollout_with_it(tmp_path, references, how, error):
     with pytest.raises(error):
         fit(tmp_path, references, Break(how), engine=Endless())
+
+
+def test_an_interrupted_run_takes_its_rollout_with_it(tmp_path, references):
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit):
+            fit(tmp_path, references, Break(be_interrupted), engine=Endless())
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning has switched it off
 
 
 def test_a_run_that_stops_early_takes_its_rollout_with_it(tmp_path, references):
