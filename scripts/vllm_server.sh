@@ -35,7 +35,8 @@ if [ -z "$GPU" ]; then
     UNTIED="$VENV/untied/$(printf %s "$(realpath -m "$MODEL")" | md5sum | cut -c1-12)"
     [ ! -f "$MODEL/config.json" ] || "$VENV/bin/python" scripts/untie_embeddings.py "$MODEL" "$UNTIED"
     [ ! -f "$UNTIED/config.json" ] || MODEL="$UNTIED"
-    options+=(--dtype float32 --enforce-eager)
+    # Cutting a prompt's prefill in parts makes vLLM 0.32 rewind a seeded request's random numbers, which on a CPU ends the server.
+    options+=(--dtype float32 --enforce-eager --no-enable-chunked-prefill)
     export VLLM_CPU_KVCACHE_SPACE="${VLLM_CPU_KVCACHE_SPACE:-2}"
 fi
 

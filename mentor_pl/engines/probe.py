@@ -140,9 +140,11 @@ class Probe:
         off = _rms(said - reading.trainer)
         if guilty:
             nearest = min(guilty, key=lambda name: _rms(said - suspects[name]))
+            away = _rms(said - suspects[nearest])
+            relation = "agrees with" if away < off / 2 else "is nearer to"
             raise EngineError(
-                f"vLLM server {self._server} does not hold the weights of {reading.weights}: on the probe's text it agrees with {nearest} "
-                f"(off by {_rms(said - suspects[nearest]):.2g} nats a token; from the right weights by {off:.2g})"
+                f"vLLM server {self._server} does not hold the weights of {reading.weights}: on the probe's text it {relation} {nearest} "
+                f"(off by {away:.2g} nats a token; from the right weights by {off:.2g})"
             )
         if anchor is not None:
             moved = _rms(reading.trainer - anchor.trainer)

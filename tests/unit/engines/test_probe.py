@@ -188,7 +188,7 @@ def test_small_updates_that_do_not_arrive_are_caught_once_they_add_up():
 
     sync(stale)
     start = text_logprobs(run.trainer, TEXT)
-    with pytest.raises(EngineError, match="agrees with those of version 1: what was sent since did not arrive"):
+    with pytest.raises(EngineError, match="is nearer to those of version 1: what was sent since did not arrive"):
         for _ in range(100):
             update(run.trainer, 1e-4)
             sync(stale)
