@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything worth checking on one GPU, in under eight minutes: tests, speed, a short real run. Needs no network.
+# Everything worth checking on one GPU, in eight minutes at most: tests, speed, a short real run. Needs no network.
 #
 #   MENTOR_PL_WHEELS=/folder/with/wheels scripts/gpu_check.sh [--output FOLDER]
 #   scripts/gpu_check.sh --device cpu --quick      tries the checks themselves, without a GPU
@@ -13,12 +13,15 @@ PYTHON="${PYTHON:-python3}"
 
 if [ -n "${MENTOR_PL_WHEELS:-}" ]; then
     venv="${MENTOR_PL_VENV:-$(mktemp -d)/venv}"
-    "$PYTHON" -m venv --system-site-packages "$venv"
+    "$PYTHON" -m venv --system-site-packages --without-pip "$venv"
     # $PYTHON may be of a virtual environment itself, whose packages --system-site-packages leaves out
     "$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
         >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_parent.pth"
+    install() {
+        "$PYTHON" -m pip --python "$venv/bin/python" install --quiet --no-index --no-deps --disable-pip-version-check "$@"
+    }
+    install "$MENTOR_PL_WHEELS"/*.whl
+    install --no-build-isolation --editable .
     PYTHON="$venv/bin/python"
-    "$PYTHON" -m pip install --quiet --no-index --no-deps --disable-pip-version-check "$MENTOR_PL_WHEELS"/*.whl
-    "$PYTHON" -m pip install --quiet --no-index --no-deps --disable-pip-version-check --no-build-isolation --editable .
 fi
 exec "$PYTHON" -m benchmarks.gpu_check ${OUT:+--output "$OUT"} "$@"
