@@ -167,6 +167,11 @@ class MentorDataModule(LightningDataModule):
             return ReferenceStream(
                 trainer=self._trainer, module=self._module, samples=self._solutions(prompts), plan=self.plan
             )
+        if self.plan.prompts_per_round > len(prompts):
+            raise ConfigError(
+                f"data.prompts_per_round is {self.plan.prompts_per_round}, but there are {len(prompts)} prompts to train on, and a "
+                "prompt tried twice in a round gives the same samples twice; lower it, or give more references"
+            )
         assert self.reward is not None  # checked at construction
         return (AheadRolloutStream if self.rounds_ahead else RolloutStream)(
             trainer=self._trainer,
@@ -239,7 +244,8 @@ class MentorDataModule(LightningDataModule):
             if missing:
                 raise ConfigError(
                     f"{file}: reference {reference.reference_id!r} offers the tool {missing[0]!r}, which no backend in data.tools has; "
-                    f"they have {', '.join(sorted(offered))}"
+                    f"they have {', '.join(sorted(offered))}; add the backend that has it, or leave the file out of data.references "
+                    "and data.evaluation"
                 )
 
     def _fitting(self, prompts: list[Prompt], split: str) -> list[Prompt]:

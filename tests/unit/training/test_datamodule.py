@@ -112,6 +112,11 @@ def test_prompts_longer_than_the_context(tmp_path, references, caplog):
         fit(tmp_path, references, data={"overlong_prompts": "skip"}, student=with_context(40))
 
 
+def test_more_prompts_a_round_than_there_are(tmp_path, references):
+    with pytest.raises(ConfigError, match="prompts_per_round is 5, but there are 4 prompts to train on"):
+        fit(tmp_path, references, data={"prompts_per_round": 5})
+
+
 def test_solutions_longer_than_the_context(tmp_path, references, caplog):
     data = {"train_on": "references", "reward": None}
     imitation = {"objective": SupervisedLikelihood()}
