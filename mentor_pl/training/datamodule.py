@@ -154,6 +154,12 @@ class MentorDataModule(LightningDataModule):
             self._check_tools(references, file)
             prompts = group_by_prompt(references)
             self.prompts[name] = prompts if name == "train" else prompts[: self.max_problems]
+        train = len(self.prompts["train"])
+        if stage == "fit" and self.train_on == "rollouts" and self.plan.prompts_per_round > train:
+            raise ConfigError(
+                f"data.prompts_per_round is {self.plan.prompts_per_round}, but there are {train} prompts to train on, and a prompt tried "
+                "twice in a round gives the same samples twice; lower it, or give more references"
+            )
 
     def train_dataloader(self) -> TrainingStream:
         """Return the stream of training batches."""
@@ -166,11 +172,6 @@ class MentorDataModule(LightningDataModule):
         if self.train_on == "references":
             return ReferenceStream(
                 trainer=self._trainer, module=self._module, samples=self._solutions(prompts), plan=self.plan
-            )
-        if self.plan.prompts_per_round > len(prompts):
-            raise ConfigError(
-                f"data.prompts_per_round is {self.plan.prompts_per_round}, but there are {len(prompts)} prompts to train on, and a "
-                "prompt tried twice in a round gives the same samples twice; lower it, or give more references"
             )
         assert self.reward is not None  # checked at construction
         return (AheadRolloutStream if self.rounds_ahead else RolloutStream)(
