@@ -1,8 +1,9 @@
 r"""What rollouts in bfloat16, or one round ahead, save, how far they are from the trained policy, and whether such runs learn as well.
 
     python -m benchmarks.cheaper_rollouts --steps 15 --seeds 0 1
-    python -m benchmarks.cheaper_rollouts --steps 3 --seeds 0 --output smollm2.json -- --model.student SmolLM2Student \
-        --data.prompts_per_round 2 --data.limits.max_completion_tokens 100 --summary.enabled false
+    python -m benchmarks.cheaper_rollouts --steps 2 --seeds 0 --arms float32 "bfloat16, corrected" --output smollm2.json -- \
+        --model.student SmolLM2Student --data.prompts_per_round 2 --data.limits.max_completion_tokens 100 \
+        --trainer.accumulate_grad_batches 4 --summary.enabled false
 
 Short runs of the embedded task, alternating between arms; prints a table and writes JSON. What follows `--` goes to `mentor-pl fit`.
 """
