@@ -238,5 +238,10 @@ def _refuse_departures(config: object) -> None:
     for rope in kinds:
         if rope.get("rope_type", "default") not in _STATIC_ROPE_TYPES:
             raise EngineError(f"rotary embeddings of type {rope['rope_type']!r} depend on the length of the sequence")
+    # up to 5.17 transformers lets Gemma 2 attend by sdpa, which leaves the cap out
+    if getattr(config, "attn_logit_softcapping", None) and getattr(config, "_attn_implementation", None) == "sdpa":
+        raise EngineError(
+            "sdpa leaves out the cap on its attention scores; set the student's attn_implementation: eager"
+        )
     if getattr(config, "use_bidirectional_attention", False):
         raise EngineError("its attention is bidirectional")

@@ -58,7 +58,9 @@ FAMILIES = {
 def tiny_model(family: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A model whose distributions are far from uniform, so that a wrong mask or position shows."""
     torch.manual_seed(len(family))
-    model = AutoModelForCausalLM.from_config(FAMILIES[family](), dtype=dtype)
+    # transformers 5.17 would take sdpa for Gemma 2, which leaves its soft cap out
+    attention = "eager" if family == "gemma2" else None
+    model = AutoModelForCausalLM.from_config(FAMILIES[family](), dtype=dtype, attn_implementation=attention)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias") or "norm" in name:

@@ -288,6 +288,13 @@ def test_models_that_are_not_supported_are_refused_with_the_reason():
         CascadeEngine().sync(type(tiny_model("llama"))(LlamaConfig(**config.to_dict())), version=0)
 
 
+def test_a_model_whose_attention_leaves_the_soft_cap_out_is_refused():
+    model = tiny_model("gemma2")
+    model.config._attn_implementation = "sdpa"
+    with pytest.raises(EngineError, match="sdpa leaves out the cap .* attn_implementation: eager"):
+        CascadeEngine().sync(model, version=0)
+
+
 def test_a_model_that_departs_from_its_family_is_found_out():
     model = tiny_model("llama")
     model.model.layers[1].self_attn.o_proj.register_forward_hook(lambda module, args, output: output * 1.5)
