@@ -25,6 +25,9 @@ _DECIDED_ERROR = 0.1
 _SMALLEST_MOVE = 1e-5
 """Nats; below it lies the rounding of float32."""
 
+_JUDGED_MOVE = 2.0
+"""Of the server's usual deviation: of a smaller change rounding may swallow half (measured: 41 % of one of 0.8)."""
+
 _VANISHING_MOVE = 0.02
 """Of the server's usual deviation: a change so small may leave every number that a rounding server gives as it was."""
 
@@ -97,9 +100,9 @@ class Probe:
     was found right. What it says beyond that is compared along the line from the wrong weights to the right ones: least squares give the
     share of the way it has gone, 1 where it is right and 0 where it is not, with a standard error.
 
-    Only what is decided is an error, so that noise never stops a run. A change that is smaller than the server's usual deviation cannot be
-    judged by its share, since rounding swallows part of it; it stays pending and is judged together with the next one. Until then a stale
-    server deviates by less than a right one does anyhow. But a server whose numbers have not changed at all has received nothing.
+    Only what is decided is an error, so that noise never stops a run. A change that is not well above the server's usual deviation cannot
+    be judged by its share, since rounding swallows part of it; it stays pending and is judged together with the next one. Until then a
+    stale server deviates hardly more than a right one does anyhow. But a server whose numbers have not changed at all has received nothing.
 
     Args:
         server: Its name, for messages.
@@ -170,7 +173,7 @@ class Probe:
 def _share(said: Tensor, right: Tensor, wrong: Tensor, noise: float) -> float | None:
     """Return how much of the way from the wrong weights to the right ones the server has gone; None where that is not decided."""
     way = right - wrong
-    if _rms(way) < max(_SMALLEST_MOVE, noise):
+    if _rms(way) < max(_SMALLEST_MOVE, _JUDGED_MOVE * noise):
         return None
     share = float((said - wrong) @ way / (way @ way))
     error = _rms(said - wrong - share * way) / (_rms(way) * (len(way) - 1) ** 0.5)

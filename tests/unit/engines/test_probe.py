@@ -190,11 +190,11 @@ def test_small_updates_that_do_not_arrive_are_caught_once_they_add_up():
     start = text_logprobs(run.trainer, TEXT)
     with pytest.raises(EngineError, match="is nearer to those of version 1: what was sent since did not arrive"):
         for _ in range(100):
-            update(run.trainer, 1e-4)
+            update(run.trainer, 3e-4)
             sync(stale)
     moved = float((text_logprobs(run.trainer, TEXT) - start).square().mean().sqrt())
     assert run.version > 3
-    assert moved < 0.04
+    assert moved < 0.06
 
 
 def test_another_model_is_beyond_the_tolerance():
