@@ -174,7 +174,7 @@ def test_a_fault_in_bfloat16_is_caught_at_the_first_sync(fault):
 
 
 def test_small_updates_that_do_not_arrive_are_caught_once_they_add_up():
-    """A stale server whose numbers also wander by themselves: undecided at first, and caught before it is worse than the noise."""
+    """A stale server whose numbers also wander by themselves: undecided at first, and caught before it is off by thrice the noise."""
     run = Run(tiny_model("llama"))
     noise = torch.Generator().manual_seed(0)
     stale = text_logprobs(run.server, TEXT)
