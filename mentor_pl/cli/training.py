@@ -109,14 +109,15 @@ class MentorCLI(LightningCLI):
                 log.rename(run_dir / f"metrics.{log.stat().st_mtime_ns}.csv")
 
     def after_fit(self) -> None:
-        """Say where the run is; end the tools' workers."""
+        """Say where the run is; free what it used."""
         if self.trainer.is_global_zero:
             print(f"The run is in {os.path.relpath(self.trainer.default_root_dir)}")
         self.after_test()
 
     def after_test(self) -> None:
-        """End the tools' workers."""
+        """Free what tools and engine hold."""
         self.datamodule.close()
+        self.model.engine.close()
 
     after_validate = after_predict = after_test
 
