@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from mentor_pl.cli.training import main as train
-from mentor_pl.engines.cascade import CascadeEngine
+from mentor_pl.engines.cascade.engine import CascadeEngine
 from mentor_pl.training.stream import RolloutStream
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -25,9 +25,10 @@ from transformers.utils.chat_template_utils import get_json_schema
 from benchmarks import step_workload
 from benchmarks.step_workload import Workload
 from mentor_pl.chat.protocol import ChatProtocol
-from mentor_pl.engines import cascade_session, hf_generate
+from mentor_pl.engines import hf_generate
 from mentor_pl.engines.base import EngineStatistics, RolloutEngine, SamplingParams
-from mentor_pl.engines.cascade import CascadeEngine
+from mentor_pl.engines.cascade import session as cascade_session
+from mentor_pl.engines.cascade.engine import CascadeEngine
 from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.engines.sampling import sample_tokens, uniforms
 from mentor_pl.files.references import write_references

@@ -21,9 +21,10 @@ from unittest import mock
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from mentor_pl.engines import cascade_session, hf_generate
+from mentor_pl.engines import hf_generate
 from mentor_pl.engines.base import EngineStatistics, GenerationRequest, RolloutEngine, SamplingParams
-from mentor_pl.engines.cascade import CascadeEngine
+from mentor_pl.engines.cascade import session as cascade_session
+from mentor_pl.engines.cascade.engine import CascadeEngine
 from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.engines.sampling import sample_tokens, uniforms
 

@@ -20,9 +20,10 @@ import torch
 from transformers import PreTrainedModel
 
 from benchmarks.rollout_engines import Script, load_model, make_workload, roll_out
-from mentor_pl.engines import cascade_session, hf_generate
+from mentor_pl.engines import hf_generate
 from mentor_pl.engines.base import RolloutEngine
-from mentor_pl.engines.cascade import CascadeEngine
+from mentor_pl.engines.cascade import session as cascade_session
+from mentor_pl.engines.cascade.engine import CascadeEngine
 from mentor_pl.engines.hf_generate import HFGenerateEngine
 
 CENTRE = {"prompts": 4, "group": 8, "turns": 3, "turn_tokens": 25}

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from torch import nn
 
 from mentor_pl.engines.base import EngineSession, RolloutEngine, SamplingParams
-from mentor_pl.engines.cascade import CascadeEngine
+from mentor_pl.engines.cascade.engine import CascadeEngine
 from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.errors import EngineError
 

@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from mentor_pl.engines.base import GenerationRequest, SamplingParams
-from mentor_pl.engines.cascade import CascadeEngine
+from mentor_pl.engines.cascade.engine import CascadeEngine
 from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.engines.sampling import sample_tokens, uniforms
 from tests.unit.engines.models import FAMILIES, full_forward_logprobs, tiny_model

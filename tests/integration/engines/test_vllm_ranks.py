@@ -13,10 +13,10 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
 from mentor_pl.engines.base import GenerationRequest, SamplingParams
-from mentor_pl.engines.vllm import VLLMEngine
+from mentor_pl.engines.vllm.engine import VLLMEngine
 from mentor_pl.errors import EngineError
 from tests.unit.engines.models import tiny_model
-from tests.unit.engines.stand_in_server import serving
+from tests.unit.engines.vllm.stand_in_server import serving
 
 pytestmark = pytest.mark.integration
 

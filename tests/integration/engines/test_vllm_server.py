@@ -27,8 +27,8 @@ from mentor_pl.cli.main import main
 from mentor_pl.embedded import resolve
 from mentor_pl.engines import vllm as vllm_engine
 from mentor_pl.engines.base import GenerationRequest, SamplingParams
-from mentor_pl.engines.vllm import VLLMEngine
-from mentor_pl.engines.vllm_weights import write_weights
+from mentor_pl.engines.vllm.engine import VLLMEngine
+from mentor_pl.engines.vllm.weights import write_weights
 from mentor_pl.errors import EngineError
 from mentor_pl.testing import check_rollout_engine
 from tests.unit.engines.models import full_forward_logprobs

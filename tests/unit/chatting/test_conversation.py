@@ -7,7 +7,7 @@ import pytest
 
 from mentor_pl.chatting.conversation import Conversation, Ended, ToolAnswered, Writing, Wrote
 from mentor_pl.engines.base import SamplingParams
-from mentor_pl.engines.cascade import CascadeEngine
+from mentor_pl.engines.cascade.engine import CascadeEngine
 from mentor_pl.errors import ConfigError
 from mentor_pl.files import reference_from_row, reference_to_row
 from mentor_pl.messages import Message

@@ -5,7 +5,7 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from mentor_pl.engines.auto import AutoEngine
 from mentor_pl.engines.base import GenerationRequest, SamplingParams
-from mentor_pl.engines.cascade import CascadeEngine
+from mentor_pl.engines.cascade.engine import CascadeEngine
 from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.errors import EngineError
 from tests.unit.engines.models import tiny_model

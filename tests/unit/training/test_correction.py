@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from mentor_pl.engines.base import SamplingParams
-from mentor_pl.engines.cascade import CascadeEngine
+from mentor_pl.engines.cascade.engine import CascadeEngine
 from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.errors import ConfigError, EngineError
 from mentor_pl.objectives import ClippedSurrogate, SupervisedLikelihood, TruncatedImportanceSampling

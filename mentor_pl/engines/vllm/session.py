@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mentor_pl.engines.base import EngineSession, EngineStatistics, GenerationRequest, SamplingParams
-from mentor_pl.engines.vllm_client import VLLMClient
+from mentor_pl.engines.vllm.client import VLLMClient
 from mentor_pl.errors import EngineError
 from mentor_pl.trajectory import Completion
 

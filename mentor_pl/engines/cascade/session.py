@@ -10,7 +10,7 @@ from enum import Enum
 import torch
 
 from mentor_pl.engines.base import EngineSession, EngineStatistics, GenerationRequest, SamplingParams
-from mentor_pl.engines.cascade_attention import (
+from mentor_pl.engines.cascade.attention import (
     TOKENS_PER_FORWARD,
     DecodeAttention,
     GroupLayout,
@@ -19,9 +19,9 @@ from mentor_pl.engines.cascade_attention import (
     RunAttention,
     compute_runs,
 )
-from mentor_pl.engines.decoder import Decoder
-from mentor_pl.engines.kv_store import KVStore
-from mentor_pl.engines.prompt_cache import Prompt, PromptCache
+from mentor_pl.engines.cascade.decoder import Decoder
+from mentor_pl.engines.cascade.kv_store import KVStore
+from mentor_pl.engines.cascade.prompt_cache import Prompt, PromptCache
 from mentor_pl.engines.sampling import as_int64, sample_tokens, uniforms
 from mentor_pl.errors import EngineError
 from mentor_pl.trajectory import Completion

@@ -1,8 +1,8 @@
 import torch
 from torch.testing import assert_close
 
-from mentor_pl.engines.decoder import Decoder
-from mentor_pl.engines.prompt_cache import PromptCache
+from mentor_pl.engines.cascade.decoder import Decoder
+from mentor_pl.engines.cascade.prompt_cache import PromptCache
 from tests.unit.engines.models import tiny_model
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
-from mentor_pl.engines.projections import CopiedLinear, Projection, can_pack, project
+from mentor_pl.engines.cascade.projections import CopiedLinear, Projection, can_pack, project
 from mentor_pl.errors import EngineError
 
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]

@@ -17,14 +17,14 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from mentor_pl.engines.base import EngineSession, RolloutEngine, SamplingParams
-from mentor_pl.engines.probe import Probe, Reading, adapter_doubled, probe_text, text_logprobs
-from mentor_pl.engines.vllm_weights import vocab_size, write_weights
+from mentor_pl.engines.vllm.probe import Probe, Reading, adapter_doubled, probe_text, text_logprobs
+from mentor_pl.engines.vllm.weights import vocab_size, write_weights
 from mentor_pl.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:  # these import aiohttp, which only this engine needs
-    from mentor_pl.engines.vllm_client import VLLMClient
-    from mentor_pl.engines.vllm_server import VLLMServer
-    from mentor_pl.engines.vllm_session import Served
+    from mentor_pl.engines.vllm.client import VLLMClient
+    from mentor_pl.engines.vllm.server import VLLMServer
+    from mentor_pl.engines.vllm.session import Served
 
 
 _FLOAT32_TOLERANCE = 0.001
@@ -140,7 +140,7 @@ class VLLMEngine(RolloutEngine):
         return self._present is not None and torch.equal(self._present, present)
 
     def _send(self, model: nn.Module, version: int, outdated: Served | None) -> Served:
-        from mentor_pl.engines.vllm_session import Served
+        from mentor_pl.engines.vllm.session import Served
 
         servers = self._ready_servers()
         label = f"mentor-{self._run}-{self._syncs}-v{version}"
@@ -198,7 +198,7 @@ class VLLMEngine(RolloutEngine):
         Raises:
             EngineError: No weights were sent yet, or a server has lost them before the session's end.
         """
-        from mentor_pl.engines.vllm_session import VLLMSession
+        from mentor_pl.engines.vllm.session import VLLMSession
 
         if self._served is None:
             raise EngineError("VLLMEngine has no weights yet; call sync(model, version) before session()")
@@ -225,8 +225,8 @@ class VLLMEngine(RolloutEngine):
         self._servers, self._probes = [], {}
 
     def _ready_servers(self) -> list[VLLMServer]:
-        from mentor_pl.engines.vllm_client import VLLMClient
-        from mentor_pl.engines.vllm_server import VLLMServer
+        from mentor_pl.engines.vllm.client import VLLMClient
+        from mentor_pl.engines.vllm.server import VLLMServer
 
         if self._client is None:
             self._client = client = VLLMClient(

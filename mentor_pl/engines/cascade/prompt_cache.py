@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from mentor_pl.engines.cascade_attention import Run, compute_runs
-from mentor_pl.engines.decoder import Decoder
-from mentor_pl.engines.kv_store import KVStore
+from mentor_pl.engines.cascade.attention import Run, compute_runs
+from mentor_pl.engines.cascade.decoder import Decoder
+from mentor_pl.engines.cascade.kv_store import KVStore
 
 
 @dataclass(slots=True, eq=False)

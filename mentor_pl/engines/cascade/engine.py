@@ -12,8 +12,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from mentor_pl.engines.base import EngineSession, GenerationRequest, RolloutEngine, SamplingParams
-from mentor_pl.engines.cascade_session import CascadeSession
-from mentor_pl.engines.decoder import Decoder
+from mentor_pl.engines.cascade.decoder import Decoder
+from mentor_pl.engines.cascade.session import CascadeSession
 from mentor_pl.engines.student_model import evaluating, generating_model
 from mentor_pl.errors import ConfigError, EngineError
 

@@ -8,11 +8,11 @@ from peft import LoraConfig, get_peft_model
 from torch.testing import assert_close
 
 from mentor_pl.engines.base import EngineStatistics, GenerationRequest, SamplingParams
-from mentor_pl.engines.vllm import VLLMEngine
-from mentor_pl.engines.vllm_client import VLLMClient
+from mentor_pl.engines.vllm.client import VLLMClient
+from mentor_pl.engines.vllm.engine import VLLMEngine
 from mentor_pl.errors import ConfigError, EngineError
 from tests.unit.engines.models import full_forward_logprobs, tiny_model
-from tests.unit.engines.stand_in_server import serving
+from tests.unit.engines.vllm.stand_in_server import serving
 
 PROMPT = (5, 6, 7, 8, 9)
 

@@ -7,9 +7,8 @@ from peft import LoraConfig, get_peft_model
 from torch.testing import assert_close
 from transformers import LlamaConfig, OPTConfig, OPTForCausalLM
 
-from mentor_pl.engines import cascade_attention, cascade_session
 from mentor_pl.engines.base import GenerationRequest, SamplingParams
-from mentor_pl.engines.cascade import CascadeEngine
+from mentor_pl.engines.cascade.engine import CascadeEngine
 from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.errors import ConfigError, EngineError
 from mentor_pl.students.nf4 import Nf4LoraStudent
@@ -209,8 +208,8 @@ def test_a_rollout_of_a_lora_student_leaves_gradients_alone():
 
 
 def test_tool_results_longer_than_one_forward_are_computed_ahead(monkeypatch):
-    monkeypatch.setattr(cascade_session, "TOKENS_PER_FORWARD", 3)
-    monkeypatch.setattr(cascade_attention, "TOKENS_PER_FORWARD", 3)
+    monkeypatch.setattr("mentor_pl.engines.cascade.session.TOKENS_PER_FORWARD", 3)
+    monkeypatch.setattr("mentor_pl.engines.cascade.attention.TOKENS_PER_FORWARD", 3)
     model = tiny_model("gemma3")
     conversations, _ = roll_out(CascadeEngine(), model, ROWS)
     assert_exact(model, conversations)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from mentor_pl.engines.attention import additive_mask, hidden_keys, merge_attention, partial_attention
+from mentor_pl.engines.cascade.partial_attention import additive_mask, hidden_keys, merge_attention, partial_attention
 
 
 def test_two_parts_merge_to_the_whole_by_hand():

@@ -17,6 +17,14 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+_LOADING = threading.Lock()
+"""transformers patches torch.nn.init and the tying of weights while it loads; two threads that load leave the patches in place."""
+
+
+def _load(folder: Path | str) -> Any:
+    with _LOADING:
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
 
 class StandIn:
     """The server's state, and what it was asked.
@@ -38,7 +46,7 @@ class StandIn:
         self.stamp = "default"
         self.url = ""
         self.hold: threading.Event | None = None
-        self._base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self._base = _load(folder)
         self.adapters: dict[str, PeftModel] = {}
         self._folder = folder
         self._lock = threading.Lock()
@@ -75,10 +83,10 @@ class StandIn:
             return 200, {"success": True}
         if path == "/collective_rpc":
             folder = body["kwargs"]["weights_path"]
-            self._base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+            self._base = _load(folder)
             return 200, {"results": [None]}
         if path == "/v1/load_lora_adapter":
-            base = AutoModelForCausalLM.from_pretrained(self._folder, dtype=torch.float32)
+            base = _load(self._folder)
             self.adapters[body["lora_name"]] = PeftModel.from_pretrained(base, body["lora_path"]).eval()
             return 200, "Success: added"
         if path == "/v1/unload_lora_adapter":

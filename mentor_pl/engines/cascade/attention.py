@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from mentor_pl.engines.attention import additive_mask, hidden_keys, merge_attention, partial_attention
-from mentor_pl.engines.decoder import Decoder
-from mentor_pl.engines.kv_store import KVStore
+from mentor_pl.engines.cascade.decoder import Decoder
+from mentor_pl.engines.cascade.kv_store import KVStore
+from mentor_pl.engines.cascade.partial_attention import additive_mask, hidden_keys, merge_attention, partial_attention
 
 TOKENS_PER_FORWARD = 4096
 """New tokens computed at once: bounds the memory of their activations."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mentor_pl.engines.vllm_client import VLLMClient
+from mentor_pl.engines.vllm.client import VLLMClient
 from mentor_pl.errors import EngineError
 
 _DEV_MODE = "start the server with VLLM_SERVER_DEV_MODE=1 (vLLM 0.32 or later), as scripts/vllm_server.sh does"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mentor_pl.engines.decoder import Decoder
+from mentor_pl.engines.cascade.decoder import Decoder
 
 
 class KVStore:

@@ -8,7 +8,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch.testing import assert_close
 
-from mentor_pl.engines.probe import Probe, Reading, adapter_doubled, probe_text, text_logprobs
+from mentor_pl.engines.vllm.probe import Probe, Reading, adapter_doubled, probe_text, text_logprobs
 from mentor_pl.errors import EngineError
 from tests.unit.engines.models import VOCAB, full_forward_logprobs, tiny_model
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from mentor_pl.engines.vllm_weights import vocab_size, write_weights
+from mentor_pl.engines.vllm.weights import vocab_size, write_weights
 from mentor_pl.errors import EngineError
 from tests.unit.engines.models import VOCAB, tiny_model
 
@@ -56,7 +56,7 @@ def test_other_models_are_refused(tmp_path):
 
 
 def test_the_untied_copy_computes_the_same(tmp_path):
-    script = Path(__file__).parents[3] / "scripts/untie_embeddings.py"
+    script = Path(__file__).parents[4] / "scripts/untie_embeddings.py"
     spec = importlib.util.spec_from_file_location("untie_embeddings", script)
     untie = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(untie)
