@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import transformers
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, auto_cli
 from torch import nn
@@ -112,6 +113,7 @@ def _run_dir(checkpoint: Path) -> Path:
 
 def main(argv: list[str]) -> None:
     """Run `mentor-pl export`."""
+    transformers.utils.logging.disable_progress_bar()
     try:
         auto_cli(export, args=argv, as_positional=False, prog="mentor-pl export")
     except MentorError as problem:

@@ -140,7 +140,7 @@ def _run_dir(chosen: str | None, subcommand: str) -> Path:
             )
         stamp = stamp or datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         chosen = os.environ.get(_RUN_DIR_ENV) or str(Path("runs") / f"{subcommand}-{stamp}")
-    run_dir = Path(chosen).absolute()
+    run_dir = Path(chosen).resolve()  # runs/last is a link
     os.environ[_RUN_DIR_ENV] = str(run_dir)
     return run_dir
 

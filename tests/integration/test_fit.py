@@ -64,3 +64,16 @@ def test_a_run_leaves_what_the_readme_says(tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "last").resolve().name == "again"
     again = json.loads((tmp_path / "runs" / "again" / "summary.json").read_text())
     assert again == summary  # the saved config repeats the run
+
+    # Resumed in its own folder, by the link to it, a run keeps what it had logged.
+    resume = (
+        f"--run_dir={run} --ckpt_path={run / 'checkpoints/last.ckpt'} --trainer.max_steps=3 --summary.enabled=false"
+    )
+    mentor_pl(tmp_path, "fit", "--config", str(first / "config.yaml"), *resume.split())
+    [earlier] = run.glob("metrics.*.csv")
+    steps = [
+        [row["step"] for row in csv.DictReader(log.open()) if row["train/reward"]]
+        for log in (earlier, run / "metrics.csv")
+    ]
+    assert steps == [["0", "1"], ["2"]]
+    assert run.resolve().name == "again"
