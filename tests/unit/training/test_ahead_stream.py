@@ -24,6 +24,7 @@ from tests.unit.training.own_weights import OwnWeights
 from tests.unit.training.runs import Diary, make_data, make_module, make_trainer, same, some_references, weights
 
 pytestmark = [
+    pytest.mark.integration,  # whole runs
     pytest.mark.timeout(300),  # a rollout that nobody ends would go on for ever
     pytest.mark.filterwarnings("ignore:The dirpath has changed"),
 ]

@@ -16,7 +16,10 @@ from mentor_pl.rewards.program import RewardProgram, RewardTerm
 from mentor_pl.rewards.tool_match import ToolMatch
 from tests.unit.training.runs import Diary, make_data, make_module, make_trainer, same, some_references, weights
 
-pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed")  # each run has its own
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.filterwarnings("ignore:The dirpath has changed"),  # each run has its own
+]
 
 
 @dataclasses.dataclass

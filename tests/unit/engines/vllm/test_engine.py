@@ -14,6 +14,8 @@ from mentor_pl.errors import ConfigError, EngineError
 from tests.unit.engines.models import full_forward_logprobs, tiny_model
 from tests.unit.engines.vllm.stand_in_server import serving
 
+pytestmark = pytest.mark.integration  # a server each
+
 PROMPT = (5, 6, 7, 8, 9)
 
 
