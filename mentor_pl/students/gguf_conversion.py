@@ -6,6 +6,7 @@ import hashlib
 import logging
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -50,11 +51,31 @@ def converted_gguf(path: str, gguf_file: str, *, dtype: torch.dtype = torch.floa
             _log.info("converting %s into %s; this is done once", file, folder)
             try:
                 tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+                name_special_tokens(tokenizer, file)
                 model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
             except Exception as failure:  # what a broken file raises depends on the byte that is broken
                 raise StudentError(f"student {path!r}: {gguf_file!r} cannot be read as GGUF: {failure}") from failure
             export_student(model, tokenizer, folder)
     return folder
+
+
+def name_special_tokens(tokenizer: Any, file: Path) -> None:
+    """Give a tokenizer the special tokens that its GGUF file names.
+
+    Transformers 5.17 takes a Llama's begin of sequence for its end, and no padding at all; SmolLM2's file is of this kind.
+    """
+    from gguf import GGUFReader, Keys
+
+    fields = GGUFReader(file).fields
+    keys = {
+        "bos_token": Keys.Tokenizer.BOS_ID,
+        "eos_token": Keys.Tokenizer.EOS_ID,
+        "unk_token": Keys.Tokenizer.UNK_ID,
+        "pad_token": Keys.Tokenizer.PAD_ID,
+    }
+    for name, key in keys.items():
+        if key in fields:
+            setattr(tokenizer, name, tokenizer.convert_ids_to_tokens(int(fields[key].parts[-1][0])))
 
 
 def _find(path: str, gguf_file: str) -> Path:

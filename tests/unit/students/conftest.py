@@ -11,16 +11,15 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from mentor_pl.students.chat_template import read_chat_template
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-VOCAB_SIZE = len(SPECIAL) + 256 + 1
+VOCAB_SIZE = len(SPECIAL) + 256 + 2
 
 
 @pytest.fixture
 def tokenizer() -> PreTrainedTokenizerFast:
-    """Three special tokens, one token a byte, and one merge."""
+    """Three special tokens, one token a byte, and two merges: transformers 5.17 misreads a GGUF file's list of one."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(
-        models.BPE(vocab={token: i for i, token in enumerate([*SPECIAL, *alphabet, "ab"])}, merges=[("a", "b")])
-    )
+    vocab = {token: i for i, token in enumerate([*SPECIAL, *alphabet, "ab", "cd"])}
+    core = Tokenizer(models.BPE(vocab=vocab, merges=[("a", "b"), ("c", "d")]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     fast = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<|endoftext|>", eos_token="<|im_end|>")

@@ -4,12 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from transformers import AutoModelForCausalLM, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from mentor_pl.errors import StudentError
 from mentor_pl.students import gguf_conversion
 from mentor_pl.students.gguf import GgufStudent
-from mentor_pl.students.gguf_conversion import converted_gguf
+from mentor_pl.students.gguf_conversion import converted_gguf, name_special_tokens
 from mentor_pl.students.lora import LoraStudent
 
 gguf_files = pytest.importorskip("tests.unit.students.gguf_files", exc_type=ImportError)
@@ -45,6 +51,23 @@ def test_weights_are_the_dequantised_ones(gguf_folder: Path, make_folder: MakeFo
     tokenizer = student.load_tokenizer()
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
     assert tokenizer.decode(tokenizer.encode("Hi there<|im_end|>", add_special_tokens=False)) == "Hi there<|im_end|>"
+
+
+def test_special_tokens_are_those_that_the_file_names(gguf_folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    tokenizer.bos_token = tokenizer.eos_token = tokenizer.pad_token = "<|endoftext|>"
+    name_special_tokens(tokenizer, gguf_folder / "tiny.gguf")
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (1, 2, 2)
+    assert tokenizer.unk_token is None  # the file names none
+
+
+def test_converted_student_ends_where_the_file_says(gguf_folder: Path) -> None:
+    folder = converted_gguf(str(gguf_folder), "tiny.gguf")
+    assert GenerationConfig.from_pretrained(folder).eos_token_id == 2
+    assert AutoTokenizer.from_pretrained(folder).special_tokens_map == {
+        "bos_token": "<|im_start|>",
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|im_end|>",
+    }
 
 
 def test_conversion_happens_once(gguf_folder: Path, cache: Path) -> None:
