@@ -162,14 +162,20 @@ def main() -> None:
     parser.add_argument("--turn-tokens", type=int, default=25, help="median length of a sampled turn")
     parser.add_argument("--tool-tokens", type=int, default=20, help="length of a tool's result")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--engines", nargs="+", default=["HFGenerateEngine", "CascadeEngine"])
+    parser.add_argument(
+        "--engines", nargs="+", default=["HFGenerateEngine", "CascadeEngine"], help='or "without graphs"'
+    )
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
 
     torch.set_num_threads(1)
     model = load_model(args.model, getattr(torch, args.dtype), args.device).eval()
     work = make_workload(args, model.config.vocab_size)
-    makers = {"HFGenerateEngine": HFGenerateEngine, "CascadeEngine": CascadeEngine}
+    makers = {
+        "HFGenerateEngine": HFGenerateEngine,
+        "CascadeEngine": CascadeEngine,
+        "without graphs": lambda: CascadeEngine(graphs=False),
+    }
     engines: dict[str, RolloutEngine] = {name: makers[name]() for name in args.engines}
     for engine in engines.values():
         engine.sync(model, 0)

@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -66,6 +68,20 @@ def test_greedy_rollouts_equal_generate(family, device):
     greedy = SamplingParams(temperature=0)
     fast, plain = two_turns(CascadeEngine(), model, greedy), two_turns(HFGenerateEngine(), model, greedy)
     assert {row: ids for row, (ids, _) in fast.items()} == {row: ids for row, (ids, _) in plain.items()}
+
+
+def test_recorded_steps_compute_what_computed_ones_do(device, caplog):
+    if device != "cuda":
+        pytest.skip("nothing is recorded on a CPU; tests/unit/engines/cascade/test_graphs.py does")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    model = tiny_model("qwen3").to(device)
+    with caplog.at_level(logging.WARNING):
+        recorded = two_turns(CascadeEngine(), model)
+    assert not caplog.records  # where recording fails, steps are computed with a warning
+    computed = two_turns(CascadeEngine(graphs=False), model)
+    for row, (token_ids, logprobs) in recorded.items():
+        assert token_ids == computed[row][0]
+        assert_close(torch.tensor(logprobs), torch.tensor(computed[row][1]), atol=1e-4, rtol=0)
 
 
 def test_random_numbers_and_draws_equal_the_cpus(device):

@@ -16,14 +16,30 @@ TOKENS_PER_FORWARD = 4096
 """New tokens computed at once: bounds the memory of their activations."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupLayout:
     """Which rows share which prefix, as gathers that bring the rows of a prefix together and back.
 
     Attributes:
+        gather: The rows of each prefix, one prefix after the other, `[groups * width]`.
+        scatter: Where each row is in there, `[B]`.
+        lengths: Tokens in each prefix, `[groups]`.
         prefix_lengths: Tokens in the prefix of each row, `[B]`.
+        width: Rows that share a prefix, at most.
+        longest: Tokens in a prefix, at most.
+        even: Whether all prefixes are that long.
     """
 
-    def __init__(self, groups: Sequence[int], prefix_lengths: Sequence[int], device: torch.device) -> None:
+    gather: torch.Tensor
+    scatter: torch.Tensor
+    lengths: torch.Tensor
+    prefix_lengths: torch.Tensor
+    width: int
+    longest: int
+    even: bool
+
+    @classmethod
+    def of(cls, groups: Sequence[int], prefix_lengths: Sequence[int], device: torch.device) -> GroupLayout:
         """Lay out.
 
         Args:
@@ -34,18 +50,20 @@ class GroupLayout:
         members: list[list[int]] = [[] for _ in prefix_lengths]
         for row, group in enumerate(groups):
             members[group].append(row)
-        self.width = max(map(len, members))
+        width = max(map(len, members))
         # a smaller group repeats row 0, whose surplus results nobody reads
-        gather = [row for rows in members for row in rows + [0] * (self.width - len(rows))]
-        places = {
-            row: group * self.width + place for group, rows in enumerate(members) for place, row in enumerate(rows)
-        }
-        self.num_groups, self.longest = len(members), max(prefix_lengths)
-        self.gather = torch.tensor(gather, device=device)
-        self.scatter = torch.tensor([places[row] for row in range(len(groups))], device=device)
-        self.lengths = torch.tensor(prefix_lengths, device=device)
-        self.even = min(prefix_lengths) == self.longest
-        self.prefix_lengths = self.lengths[torch.tensor(list(groups), device=device)]
+        gather = [row for rows in members for row in rows + [0] * (width - len(rows))]
+        places = {row: group * width + place for group, rows in enumerate(members) for place, row in enumerate(rows)}
+        lengths = torch.tensor(prefix_lengths, device=device)
+        return cls(
+            gather=torch.tensor(gather, device=device),
+            scatter=torch.tensor([places[row] for row in range(len(groups))], device=device),
+            lengths=lengths,
+            prefix_lengths=lengths[torch.tensor(list(groups), device=device)],
+            width=width,
+            longest=max(prefix_lengths),
+            even=min(prefix_lengths) == max(prefix_lengths),
+        )
 
 
 class DecodeAttention:
@@ -53,10 +71,18 @@ class DecodeAttention:
 
     Attributes:
         positions: Of the new tokens in their conversations, `[B]`.
+        end: All positions are below it.
     """
 
     def __init__(
-        self, decoder: Decoder, prefixes: KVStore, suffixes: KVStore, layout: GroupLayout, lengths: torch.Tensor
+        self,
+        decoder: Decoder,
+        prefixes: KVStore,
+        suffixes: KVStore,
+        layout: GroupLayout,
+        lengths: torch.Tensor,
+        span: int,
+        slots: torch.Tensor | None = None,
     ) -> None:
         """Prepare one step.
 
@@ -66,12 +92,15 @@ class DecodeAttention:
             suffixes: Holds what follows it, rows 0 to B - 1.
             layout: Which row has which prefix.
             lengths: Tokens in each row's suffix before this one, `[B]`.
+            span: All lengths are below it.
+            slots: Where each row's new token is written, `[B]`, if not to its own slot.
         """
         self._decoder, self._prefixes, self._suffixes, self._layout = decoder, prefixes, suffixes, layout
-        self._rows, self._offsets = torch.arange(len(lengths), device=lengths.device), lengths
-        self._span = int(lengths.max()) + 1
+        self._slots = torch.arange(len(lengths), device=lengths.device) if slots is None else slots
+        self._offsets, self._span = lengths, span
         self.positions = layout.prefix_lengths + lengths
-        self._masks = {window: self._mask_parts(self.positions, window) for window in set(decoder.windows)}
+        self.end = layout.longest + span
+        self._masks = {window: self._mask_parts(window) for window in set(decoder.windows)}
 
     def __call__(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """Write and attend; see `decoder.Attend`."""
@@ -80,12 +109,12 @@ class DecodeAttention:
         repeats = heads // kv_heads
         layout, decoder = self._layout, self._decoder
         prefix_mask, suffix_mask = self._masks[decoder.windows[layer]]
-        self._suffixes.write(layer, self._rows, self._offsets, key, value)
+        self._suffixes.write(layer, self._slots, self._offsets, key, value)
         query = query.reshape(rows, kv_heads, repeats, dim)
         own_keys, own_values = self._suffixes.read(layer, 0, rows, self._span)
         own = partial_attention(query, own_keys, own_values, suffix_mask, decoder.scale, decoder.softcap)
 
-        groups, width = layout.num_groups, layout.width
+        groups, width = len(layout.lengths), layout.width
         together = query[layout.gather].view(groups, width, kv_heads, repeats, dim).transpose(1, 2)
         keys, values = self._prefixes.read(layer, 0, groups, layout.longest)
         shared, lse = partial_attention(
@@ -101,21 +130,19 @@ class DecodeAttention:
         merged = merge_attention((shared[layout.scatter], lse[layout.scatter]), own)
         return merged.view(rows, heads, dim)
 
-    def _mask_parts(
-        self, positions: torch.Tensor, window: int | None
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    def _mask_parts(self, window: int | None) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Return the masks of prefixes `[groups, 1, 1 | width * repeats, longest]` and suffixes `[B, 1, 1, span]`."""
         layout, decoder = self._layout, self._decoder
-        keys = torch.arange(max(layout.longest, self._span), device=positions.device)
+        keys = torch.arange(max(layout.longest, self._span), device=self.positions.device)
         own_keys, prefix_keys = keys[: self._span], keys[: layout.longest]
-        if window is not None and int(positions.max()) < window:
+        if window is not None and self.end <= window:
             window = None
         own = hidden_keys(self._offsets[:, None], own_keys, window)
         own_mask = additive_mask(own[:, None], decoder.dtype) if self._span > 1 else None
         beyond = prefix_keys >= layout.lengths[:, None]
         if window is None:
             return None if layout.even else additive_mask(beyond[:, None, None], decoder.dtype), own_mask
-        by_row = positions[layout.gather].view(layout.num_groups, layout.width)
+        by_row = self.positions[layout.gather].view(-1, layout.width)
         hidden = hidden_keys(by_row, prefix_keys, window) | beyond[:, None]
         hidden = hidden.repeat_interleave(decoder.num_heads // decoder.num_kv_heads, 1)
         return additive_mask(hidden[:, None], decoder.dtype), own_mask
@@ -146,6 +173,7 @@ class RunAttention:
     Attributes:
         token_ids: All new tokens, `[N]`.
         positions: Of each in its conversation, `[N]`.
+        end: All positions are below it.
         lengths: Of the runs, `[runs]`.
     """
 
@@ -171,6 +199,7 @@ class RunAttention:
             device
         )
         self.positions = self._offsets + before
+        self.end = max(run.prefix_length + run.start + n for run, n in zip(runs, lengths, strict=True))
         self._masks = [self._mask_parts(run, window) for window in dict.fromkeys(decoder.windows) for run in runs]
         self._first_mask = {window: i * len(runs) for i, window in enumerate(dict.fromkeys(decoder.windows))}
 
@@ -251,7 +280,7 @@ def compute_runs(decoder: Decoder, prefixes: KVStore, store: KVStore, runs: Sequ
             tokens += len(pending[count].token_ids)
             count += 1
         attention = RunAttention(decoder, prefixes, store, pending[:count])
-        states = decoder.forward(attention.token_ids, attention.positions, attention)
+        states = decoder.forward(attention.token_ids, attention.positions, attention.end, attention)
         hidden.append(states[attention.lengths.cumsum(0) - 1])
         del pending[:count]
     return torch.cat(hidden)

@@ -77,6 +77,7 @@ class Decoder:
         dtype: What linear layers and attention compute in.
         autocasts: True where that is not the type of the weights and of the residual stream.
         vocab_size: Rows of the embedding.
+        num_positions: Whose angles are at hand.
         self_contained: True where no linear layer of the model's is called: inference mode, which is faster, is then safe. A layer
             that is called could keep a tensor for training, and training cannot use an inference tensor.
     """
@@ -123,7 +124,10 @@ class Decoder:
         self._norm_offset, self._eps = family.norm_offset, float(config.rms_norm_eps)
         layer_types = getattr(config, "layer_types", None) if config.model_type == "gemma3_text" else None
         self._rope_kinds: list[str | None] = list(layer_types or [None] * self.num_layers)
-        self._rope: dict[str | None, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._rope: dict[
+            str | None, tuple[torch.Tensor, torch.Tensor]
+        ] = {}  # cosines and sines, each [positions, 1, D]
+        self.num_positions = 0
         self._layers: list[_Layer] = []
         self._logits: Projection | None = None
         self.refresh()
@@ -162,12 +166,13 @@ class Decoder:
         self.self_contained = all(type(projection) is CopiedLinear for projection in (*projections, self._logits))
         self._final_norm = self._norm_weight(self._body.norm)
 
-    def forward(self, token_ids: torch.Tensor, positions: torch.Tensor, attend: Attend) -> torch.Tensor:
+    def forward(self, token_ids: torch.Tensor, positions: torch.Tensor, end: int, attend: Attend) -> torch.Tensor:
         """Run all layers over tokens of any number of sequences; only attention tells these apart.
 
         Args:
             token_ids: `[N]`.
             positions: Of each token in its conversation, `[N]`.
+            end: All positions are below it; known without asking the device.
             attend: Keeps keys and values and attends.
 
         Returns:
@@ -176,7 +181,8 @@ class Decoder:
         count = len(token_ids)
         heads, kv_heads = self.num_heads, self.num_kv_heads
         rotated = heads + kv_heads
-        angles = {kind: self._angles(kind, positions) for kind in set(self._rope_kinds)}
+        self.reserve_positions(end)
+        angles = {kind: (cos[positions], sin[positions]) for kind, (cos, sin) in self._rope.items()}
         hidden = self._body.embed_tokens(token_ids)
         for index, layer in enumerate(self._layers):
             qkv = layer.qkv(self._norm(hidden, layer.norm_before_attention)).view(count, rotated + kv_heads, -1)
@@ -217,18 +223,19 @@ class Decoder:
         assert isinstance(weight, torch.Tensor)
         return weight.detach().float() + self._norm_offset
 
-    def _angles(self, kind: str | None, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return cosines and sines, each `[N, 1, D]`; the first half of the sines negated, as rotating halves wants it."""
-        cos, sin = self._rope.get(kind, (positions.new_empty(0), positions.new_empty(0)))
-        needed = int(positions.max()) + 1
-        if len(cos) < needed:
-            table = torch.arange(max(needed, 2 * len(cos), 512), device=self.device)
-            like = torch.zeros(1, dtype=self._hidden_dtype, device=self.device)
+    def reserve_positions(self, end: int) -> None:
+        """Have the angles of all positions below `end` at hand."""
+        if end <= self.num_positions:
+            return
+        self.num_positions = max(end, 2 * self.num_positions, 512)
+        table = torch.arange(self.num_positions, device=self.device)
+        like = torch.zeros(1, dtype=self._hidden_dtype, device=self.device)
+        half = self.head_dim // 2
+        for kind in set(self._rope_kinds):
             extra = () if kind is None else (kind,)
             cos, sin = (part[0, :, None] for part in self._body.rotary_emb(like, table[None], *extra))
-            sin = torch.cat([-sin[..., : self.head_dim // 2], sin[..., self.head_dim // 2 :]], -1)
-            self._rope[kind] = cos, sin
-        return cos[positions], sin[positions]
+            # the first half of the sines negated, as rotating halves wants it
+            self._rope[kind] = cos, torch.cat([-sin[..., :half], sin[..., half:]], -1)
 
 
 def _refuse_departures(config: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from mentor_pl.engines.base import EngineSession, GenerationRequest, RolloutEngine, SamplingParams
 from mentor_pl.engines.cascade.decoder import Decoder
+from mentor_pl.engines.cascade.graphs import RECORDERS, Record
 from mentor_pl.engines.cascade.session import CascadeSession
 from mentor_pl.engines.student_model import evaluating, generating_model
 from mentor_pl.errors import ConfigError, EngineError
@@ -29,7 +30,11 @@ class CascadeEngine(RolloutEngine):
     """
 
     def __init__(
-        self, max_rows: int = 256, precision: Literal["student", "bfloat16"] = "student", prepack: bool = True
+        self,
+        max_rows: int = 256,
+        precision: Literal["student", "bfloat16"] = "student",
+        prepack: bool = True,
+        graphs: bool = True,
     ) -> None:
         """Set the engine up.
 
@@ -38,14 +43,17 @@ class CascadeEngine(RolloutEngine):
             precision: What linear layers and attention compute in: as the student does in training, or bfloat16, which is faster and
                 then samples from a slightly other policy than the one trained.
             prepack: On a CPU keep the weights once more in the layout that oneDNN multiplies fastest.
+            graphs: On a GPU record each shape of a decoding step once and replay it. Where that fails the steps are computed one by
+                one, which is logged.
         """
         if max_rows < 1:
             raise ConfigError(f"max_rows is {max_rows}; it must be at least 1")
         if precision not in ("student", "bfloat16"):
             raise ConfigError(f"precision is {precision!r}; it must be 'student' or 'bfloat16'")
-        self.max_rows, self.precision, self.prepack = max_rows, precision, prepack
+        self.max_rows, self.precision, self.prepack, self.graphs = max_rows, precision, prepack, graphs
         self._model: PreTrainedModel | None = None
         self._decoder: Decoder | None = None
+        self._recorder: Callable[[], Record] | None = None
         self._version = 0
 
     def sync(self, model: nn.Module, version: int) -> None:
@@ -61,7 +69,7 @@ class CascadeEngine(RolloutEngine):
         else:
             self._decoder = None
             decoder = Decoder(model, dtype, self.prepack)
-            _check_against_model(decoder, model)
+            self._recorder = self._checked_recorder(decoder, model)
             self._decoder, self._model = decoder, model
         self._version = version
 
@@ -71,7 +79,22 @@ class CascadeEngine(RolloutEngine):
         if self._decoder is None or self._model is None:
             raise EngineError("CascadeEngine has no weights yet; call sync(model, version) before session()")
         with evaluating(self._model):
-            yield CascadeSession(self._decoder, self._version, sampling, tuple(stop_token_ids), self.max_rows)
+            yield CascadeSession(
+                self._decoder, self._version, sampling, tuple(stop_token_ids), self.max_rows, self._recorder
+            )
+
+    def _checked_recorder(self, decoder: Decoder, model: PreTrainedModel) -> Callable[[], Record] | None:
+        """Hold the decoder against the model; return what records its steps, None where they are computed one by one."""
+        recorder = RECORDERS.get(decoder.device.type) if self.graphs else None
+        try:
+            _check_against_model(decoder, model, recorder)
+        except (EngineError, RuntimeError) as reason:
+            if recorder is None:
+                raise
+            _check_against_model(decoder, model, None)
+            logger.warning("CascadeEngine decodes without graphs, which is slower: %s", reason)
+            return None
+        return recorder
 
     def _compute_dtype(self, model: PreTrainedModel) -> torch.dtype:
         if self.precision == "bfloat16":
@@ -84,8 +107,11 @@ class CascadeEngine(RolloutEngine):
 
 
 @torch.no_grad()
-def _check_against_model(decoder: Decoder, model: PreTrainedModel) -> None:
+def _check_against_model(decoder: Decoder, model: PreTrainedModel, recorder: Callable[[], Record] | None) -> None:
     """Compare log-probabilities with the model's own over a prefill, decoding, an extension and decoding again.
+
+    Four tokens at a time: with graphs the first is sampled from the prefill, the second from a step computed as usual, the third from
+    one recorded and the fourth from its replay.
 
     Raises:
         EngineError: They disagree by more than rounding.
@@ -95,7 +121,7 @@ def _check_against_model(decoder: Decoder, model: PreTrainedModel) -> None:
     expected: list[float] = []
     found: list[float] = []
     with evaluating(model):
-        session = CascadeSession(decoder, 0, SamplingParams(temperature=0), (), 1)
+        session = CascadeSession(decoder, 0, SamplingParams(temperature=0), (), 1, recorder)
         for _ in range(2):
             session.submit([GenerationRequest(row=0, token_ids=token_ids, max_new_tokens=4, seed=0)])
             [(_, completion)] = session.poll()

@@ -13,8 +13,14 @@ class KVStore:
     What was never written is zero: it is masked out, and a mask cannot hide a NaN.
     """
 
-    def __init__(self, decoder: Decoder) -> None:
-        self.slots, self.length = 0, 0
+    def __init__(self, decoder: Decoder, granularity: int = 16) -> None:
+        """Start empty.
+
+        Args:
+            decoder: Whose keys and values are kept.
+            granularity: The length grows by multiples of this.
+        """
+        self.slots, self.length, self._granularity = 0, 0, granularity
         empty = torch.zeros(0, decoder.num_kv_heads, 0, decoder.head_dim, dtype=decoder.dtype, device=decoder.device)
         self._keys = [empty] * decoder.num_layers
         self._values = [empty] * decoder.num_layers
@@ -27,7 +33,8 @@ class KVStore:
         if slots > self.slots:
             slots = max(slots, self.slots * 3 // 2)
         if length > self.length:
-            length = max(length, self.length * 3 // 2) + (-length % 16)
+            length = max(length, self.length * 3 // 2)
+            length += -length % self._granularity
         slots, length = max(slots, self.slots), max(length, self.length)
         for tensors in (self._keys, self._values):
             for layer, old in enumerate(tensors):

@@ -20,6 +20,7 @@ from mentor_pl.engines.cascade.attention import (
     compute_runs,
 )
 from mentor_pl.engines.cascade.decoder import Decoder
+from mentor_pl.engines.cascade.graphs import DecodeGraphs, Record
 from mentor_pl.engines.cascade.kv_store import KVStore
 from mentor_pl.engines.cascade.prompt_cache import Prompt, PromptCache
 from mentor_pl.engines.sampling import as_int64, sample_tokens, uniforms
@@ -56,12 +57,21 @@ class CascadeSession(EngineSession):
     """
 
     def __init__(
-        self, decoder: Decoder, version: int, sampling: SamplingParams, stop_token_ids: tuple[int, ...], max_rows: int
+        self,
+        decoder: Decoder,
+        version: int,
+        sampling: SamplingParams,
+        stop_token_ids: tuple[int, ...],
+        max_rows: int,
+        recorder: Callable[[], Record] | None = None,
     ) -> None:
         self._decoder, self._version = decoder, version
         self._sampling, self._stop_token_ids = sampling, frozenset(stop_token_ids)
         self._max_rows = max_rows
-        self._prompts, self._suffixes = PromptCache(decoder), KVStore(decoder)
+        self._prompts = PromptCache(decoder)
+        # recordings are void when the store grows
+        self._suffixes = KVStore(decoder, granularity=256 if recorder else 16)
+        self._graphs = DecodeGraphs(decoder, self._prompts.store, self._suffixes, recorder) if recorder else None
         self._rows: dict[int, _Row] = {}
         self._slots: list[_Row] = []
         self._new: deque[GenerationRequest] = deque()
@@ -161,25 +171,33 @@ class CascadeSession(EngineSession):
         if self._batch is None:
             rows = [row for row in self._slots if row.state is _State.LIVE]
             self._batch = _Batch(rows, self._prompts.lengths(), self._decoder.device)
-        batch, decoder, prefixes = self._batch, self._decoder, self._prompts.store
-        self._suffixes.reserve(len(self._slots), batch.longest + 1)
-        if sum(len(run.token_ids) for run in runs) > TOKENS_PER_FORWARD:
-            compute_runs(decoder, prefixes, self._suffixes, runs)
-            runs = []
-        attention = DecodeAttention(decoder, prefixes, self._suffixes, batch.layout, batch.lengths)
-        positions = attention.positions
-        if runs:
-            appending = RunAttention(decoder, prefixes, self._suffixes, runs)
-            hidden = decoder.forward(
-                torch.cat([appending.token_ids, batch.token_ids]),
-                torch.cat([appending.positions, positions]),
-                MixedAttention(appending, attention),
-            )[-len(batch.rows) :]
-        else:
-            hidden = decoder.forward(batch.token_ids, positions, attention)
+        batch = self._batch
+        logits = self._logits(batch, runs)
         for row in batch.rows:
             row.cached += 1
-        batch.advance(self._sample(batch.rows, decoder.logits(hidden), batch.seeds, positions + 1))
+        batch.advance(self._sample(batch.rows, logits, batch.seeds, batch.positions + 1))
+
+    def _logits(self, batch: _Batch, runs: list[Run]) -> torch.Tensor:
+        """Compute what was appended and one token of every live row; return the logits of these, `[B, V]`."""
+        decoder, prefixes, suffixes = self._decoder, self._prompts.store, self._suffixes
+        suffixes.reserve(len(self._slots), batch.longest + 1)
+        if runs and (self._graphs is not None or sum(len(run.token_ids) for run in runs) > TOKENS_PER_FORWARD):
+            compute_runs(decoder, prefixes, suffixes, runs)
+            runs = []
+        if self._graphs is not None:
+            return self._graphs.logits(batch.layout, batch.token_ids, batch.lengths, batch.longest, len(self._slots))
+        attention = DecodeAttention(decoder, prefixes, suffixes, batch.layout, batch.lengths, batch.longest + 1)
+        if not runs:
+            hidden = decoder.forward(batch.token_ids, attention.positions, attention.end, attention)
+            return decoder.logits(hidden)
+        appending = RunAttention(decoder, prefixes, suffixes, runs)
+        hidden = decoder.forward(
+            torch.cat([appending.token_ids, batch.token_ids]),
+            torch.cat([appending.positions, attention.positions]),
+            max(appending.end, attention.end),
+            MixedAttention(appending, attention),
+        )
+        return decoder.logits(hidden[-len(batch.rows) :])
 
     def _append(self) -> list[Run]:
         """Give continued rows their new tokens; all but the last, which is decoded like any row's, have to be computed."""
@@ -254,11 +272,16 @@ class _Batch:
 
     def __init__(self, rows: list[_Row], prompt_lengths: list[int], device: torch.device) -> None:
         self.rows = rows
-        self.layout = GroupLayout([row.prompt.slot for row in rows], prompt_lengths, device)
+        self.layout = GroupLayout.of([row.prompt.slot for row in rows], prompt_lengths, device)
         self.token_ids = torch.tensor([row.token_ids[-1] for row in rows], device=device)
         self.lengths = torch.tensor([row.cached for row in rows], device=device)
         self.seeds = torch.tensor([row.seed for row in rows], device=device)
         self.longest = max(row.cached for row in rows)
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """Of the tokens to be computed, `[B]`."""
+        return self.layout.prefix_lengths + self.lengths
 
     def advance(self, token_ids: torch.Tensor) -> None:
         """Go on with the tokens just drawn."""
