@@ -9,7 +9,7 @@ from mentor_pl.training.module import MentorModule
 _NO_FILTER = {"top_k": 0, "top_p": 1, "min_p": 0}
 
 
-def check_imitation(module: MentorModule) -> None:
+def check_imitation(module: MentorModule, *, rounds_ahead: int) -> None:
     """Check that a module can be trained on a teacher's solutions.
 
     Raises:
@@ -24,6 +24,10 @@ def check_imitation(module: MentorModule) -> None:
         raise ConfigError(
             f"model.correction is {type(module.correction).__name__} but data.train_on is 'references', whose tokens nobody sampled; "
             "leave the correction out"
+        )
+    if rounds_ahead:
+        raise ConfigError(
+            f"data.rounds_ahead is {rounds_ahead} but data.train_on is 'references', where nothing is sampled ahead; set it to 0"
         )
 
 

@@ -145,7 +145,7 @@ class MentorDataModule(LightningDataModule):
                 f"data.prompts_per_round is {self.plan.prompts_per_round}, which {self._trainer.world_size} ranks cannot share evenly"
             )
         if stage == "fit" and self.train_on == "references":
-            check_imitation(self._module)
+            check_imitation(self._module, rounds_ahead=self.rounds_ahead)
         elif stage == "fit":
             check_exploration(self._module, sampling=self.sampling, rounds_ahead=self.rounds_ahead)
         _ = self.protocol

@@ -68,6 +68,12 @@ def test_an_objective_that_cannot_imitate(tmp_path, references):
         fit(tmp_path, references, data={"train_on": "references", "reward": None})
 
 
+def test_solutions_are_not_sampled_ahead(tmp_path, references):
+    data = {"train_on": "references", "reward": None, "rounds_ahead": 1}
+    with pytest.raises(ConfigError, match=r"data.rounds_ahead is 1 but data.train_on is 'references'.* set it to 0"):
+        fit(tmp_path, references, data=data, module={"objective": SupervisedLikelihood()})
+
+
 def test_an_empty_reference_file(tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(DataFileError, match=r"empty\.jsonl: expected at least one reference, found none"):
