@@ -1,4 +1,4 @@
-"""Budgets of a trajectory; each has its own `StopReason`."""
+"""Budgets of a trajectory, most with a `StopReason` of their own, and how tools are waited for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mentor_pl.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads the fields of a default from its __dict__
 class RolloutLimits:
-    """What one trajectory may use up.
+    """What one trajectory may use up, and how its tools are run.
 
     Attributes:
         max_turns: Assistant turns, the answer included (`StopReason.MAX_TURNS`).
@@ -18,6 +18,7 @@ class RolloutLimits:
         max_tool_result_tokens: Tokens of one tool result; the rest is cut and a marker says so.
         park_after_s: Seconds that decoding waits for the tools of a turn before other trajectories go on without it. Tools that are `slow`
             are never waited for. Timing decides the order of events only where this runs out.
+        max_concurrent_tools: Trajectories whose tools run at the same time, on each rank; more wait. Raise it for slow remote tools.
     """
 
     max_turns: int = 6
@@ -25,6 +26,7 @@ class RolloutLimits:
     max_completion_tokens: int = 1024
     max_tool_result_tokens: int = 512
     park_after_s: float = 1.0
+    max_concurrent_tools: int = 16
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -18,7 +18,6 @@ from mentor_pl.trajectory import Completion, Trajectory, TrajectoryGroup
 Prompt = tuple[Reference, ...]
 """All references of one prompt, at least one."""
 
-_TOOL_THREADS = 16
 _STOP_POLL_S = 1.0
 
 
@@ -108,7 +107,7 @@ class RolloutRunner:
                 )
                 for sample in range(group_size)
             ]
-        pool = ThreadPoolExecutor(_TOOL_THREADS, thread_name_prefix="tools")
+        pool = ThreadPoolExecutor(self.limits.max_concurrent_tools, thread_name_prefix="tools")
         try:
             with engine.session(sampling, self.protocol.stop_token_ids) as session:
                 done = _Loop(rows, session, pool, self.toolbox, self.limits.park_after_s, should_stop).run()

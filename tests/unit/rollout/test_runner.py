@@ -294,6 +294,23 @@ def test_other_trajectories_go_on_while_a_tool_is_slow(hermes, slow, park_after_
     assert [t.final_text for t in group.trajectories] == ["a", "b", "c", "d"]
 
 
+@pytest.mark.parametrize(("max_concurrent_tools", "patience_s"), [(3, 0.2), (4, 20.0)])
+def test_only_so_many_trajectories_use_tools_at_once(hermes, max_concurrent_tools, patience_s):
+    script = {row: [calls(("hold", {})), says("a")] for row in range(3)} | {3: [calls(("release", {})), says("b")]}
+    (group,) = roll_out(
+        hermes,
+        ToolBox([Signals(slow=True, patience_s=patience_s)]),
+        script,
+        prompts=[(reference("hold", "release"),)],
+        group_size=4,
+        limits=RolloutLimits(max_concurrent_tools=max_concurrent_tools),
+    )
+    # with three at a time the fourth can release the others only once one of them has given up
+    contents = [t.tool_results[0].content for t in group.trajectories]
+    assert ("gave up" in contents) == (max_concurrent_tools == 3)
+    assert contents[3] == "released"
+
+
 def test_broken_infrastructure_ends_its_trajectory_only(hermes):
     backend = Signals()
     script = {0: [calls(("fail", {}))], 1: [calls(("release", {})), says("b")]}
@@ -322,7 +339,9 @@ def test_no_tool_session_is_opened_for_a_student_that_calls_nothing(hermes):
     assert backend.opened == 0
 
 
-@pytest.mark.parametrize("field", ["max_turns", "max_tool_calls", "max_completion_tokens", "max_tool_result_tokens"])
+@pytest.mark.parametrize(
+    "field", ["max_turns", "max_tool_calls", "max_completion_tokens", "max_tool_result_tokens", "max_concurrent_tools"]
+)
 def test_limits_must_be_positive(field):
     with pytest.raises(ConfigError, match=f"limits.{field} is 0; it must be positive"):
         RolloutLimits(**{field: 0})
