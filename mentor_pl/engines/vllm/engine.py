@@ -17,6 +17,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from mentor_pl.engines.base import EngineSession, RolloutEngine, SamplingParams
+from mentor_pl.engines.vllm.exchange import ExchangeFolder
 from mentor_pl.engines.vllm.probe import Probe, Reading, adapter_doubled, probe_text, text_logprobs
 from mentor_pl.engines.vllm.weights import vocab_size, write_weights
 from mentor_pl.errors import ConfigError, EngineError
@@ -94,7 +95,7 @@ class VLLMEngine(RolloutEngine):
         self._servers: list[VLLMServer] = []
         self._served: Served | None = None
         self._present: Tensor | None = None
-        self._exchange: tempfile.TemporaryDirectory[str] | None = None
+        self._exchange: ExchangeFolder | None = None
         self._folder: Path | None = None
         self._probes: dict[str, Probe] = {}
 
@@ -220,7 +221,7 @@ class VLLMEngine(RolloutEngine):
         if self._client is not None:
             self._client.close()
         if self._exchange is not None:
-            self._exchange.cleanup()
+            self._exchange.close()
         self._client = self._exchange = self._folder = self._served = None
         self._servers, self._probes = [], {}
 
@@ -239,13 +240,12 @@ class VLLMEngine(RolloutEngine):
         """Return this run's folder, which goes with the process."""
         if self._exchange is None:
             try:
-                self._exchange = tempfile.TemporaryDirectory(prefix="mentor-pl-", dir=self._exchange_dir)
+                self._exchange = ExchangeFolder(Path(self._exchange_dir or tempfile.gettempdir()))
             except OSError as failure:
                 raise ConfigError(
                     f"VLLMEngine.exchange_dir is {self._exchange_dir!r}, where nothing can be written: {failure}"
                 ) from failure
-            Path(self._exchange.name).chmod(0o755)  # a server may run as another user
-        return Path(self._exchange.name)
+        return self._exchange.path
 
 
 def _tolerance(model: nn.Module, server: VLLMServer) -> float:
