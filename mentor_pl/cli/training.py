@@ -59,6 +59,17 @@ class SaveConfig(SaveConfigCallback):
 class MentorCLI(LightningCLI):
     """LightningCLI with a run folder, and the callbacks that every run has."""
 
+    def __init__(self, *settings: Any, **options: Any) -> None:
+        """Run the subcommand; end the process where it was asked to end."""
+        try:
+            super().__init__(*settings, **options)
+        except SIGTERMException as stopped:
+            self.model.engine.close()
+            # An ordinary exit would wait for the tool call that a thread may still run, up to its time limit.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(int(stopped.code or 128 + signal.SIGTERM))
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's folder and our callbacks, each with its keys."""
         parser.add_argument(
@@ -158,22 +169,16 @@ def main(argv: list[str]) -> None:
     """Run a training subcommand; `argv` begins with its name."""
     _quieten()
     find_plugins()  # imports every plugin, so that `class_path: ToolMatch` resolves by its bare name
-    try:
-        MentorCLI(
-            MentorModule,
-            MentorDataModule,
-            args=None if argv == sys.argv[1:] else argv,
-            parser_class=_Parser,
-            save_config_callback=SaveConfig,
-            save_config_kwargs={"save_to_log_dir": False},
-            auto_configure_optimizers=False,
-            seed_everything_default=0,
-        )
-    except SIGTERMException as stopped:
-        # An ordinary exit would wait for the tool call that a thread may still run, up to its time limit.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(int(stopped.code or 128 + signal.SIGTERM))
+    MentorCLI(
+        MentorModule,
+        MentorDataModule,
+        args=None if argv == sys.argv[1:] else argv,
+        parser_class=_Parser,
+        save_config_callback=SaveConfig,
+        save_config_kwargs={"save_to_log_dir": False},
+        auto_configure_optimizers=False,
+        seed_everything_default=0,
+    )
 
 
 def _quieten() -> None:

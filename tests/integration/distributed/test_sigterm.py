@@ -37,6 +37,16 @@ for name in __all__:
     globals()[name] = hanging(getattr(arithmetic, name))
 """
 
+NOTED_ENGINE = """
+import pathlib
+from mentor_pl.engines.auto import AutoEngine
+
+class NotedEngine(AutoEngine):
+    def close(self):
+        super().close()
+        (pathlib.Path(__file__).parent / "closed").touch()
+"""
+
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     while not path.exists():
@@ -48,8 +58,10 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 def test_a_rollout_stuck_in_its_tools_is_given_up(tmp_path: Path, strategy: tuple[str, ...]) -> None:
     runs = Runs(tmp_path)
     (tmp_path / "stuck_tools.py").write_text(STUCK_TOOLS)
+    (tmp_path / "noted_engine.py").write_text(NOTED_ENGINE)
     tools = [{"class_path": "PythonFunctions", "init_args": {"module": "stuck_tools", "timeout_s": 3600.0}}]
-    command = runs.command("run", *strategy, "--data.tools", json.dumps(tools), "--trainer.max_steps", "50")
+    parts = ("--data.tools", json.dumps(tools), "--model.engine", "noted_engine.NotedEngine")
+    command = runs.command("run", *strategy, *parts, "--trainer.max_steps", "50")
     process = subprocess.Popen(
         [sys.executable, "-m", "mentor_pl", *command],
         env={**environment(), "PYTHONPATH": f"{environment()['PYTHONPATH']}:{tmp_path}"},
@@ -67,6 +79,7 @@ def test_a_rollout_stuck_in_its_tools_is_given_up(tmp_path: Path, strategy: tupl
     finally:
         process.kill()
     assert process.returncode == 128 + signal.SIGTERM, output
+    assert (tmp_path / "closed").exists()  # the engine's weights may lie on disk
     saved = AtomicCheckpointIO().load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
     assert saved["global_step"] >= 1
     assert saved["loops"]["fit_loop"]["state_dict"]["combined_loader"] == [{"rounds_done": saved["global_step"]}]
