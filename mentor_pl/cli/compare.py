@@ -39,7 +39,8 @@ def compare(
     """Train by several methods from the same start and compare what they reach.
 
     Each run is an ordinary `mentor-pl fit` in a folder of its own; one whose summary is there already is not run again, so an
-    interrupted comparison goes on where it was. The vanilla row is the student before training.
+    interrupted comparison goes on where it was. The vanilla row is the student before training; methods that start differently, one from
+    4-bit weights and one from full ones for example, have one each.
 
     Args:
         configs: Config file of each method by its name, e.g. '{"MENTOR": "configs/mentor.yaml", "sparse RL": "configs/sparse.yaml"}';
@@ -60,7 +61,7 @@ def compare(
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(lambda run: _fit(run[2], configs[run[0]], run[1], threads, arguments or []), plan))
     results = _collect(plan)
-    splits = list(results["vanilla"][0])
+    splits = list(next(iter(results.values()))[0])
     if in_domain not in splits:
         raise ConfigError(f"compare: in_domain is {in_domain!r}; the splits are {', '.join(splits)}")
     others = [split for split in splits if split != in_domain]
@@ -94,14 +95,31 @@ def _fit(folder: Path, config: str, seed: int, threads: int, arguments: Sequence
 
 
 def _collect(plan: Sequence[tuple[str, int, Path]]) -> dict[str, list[Run]]:
-    results: dict[str, list[Run]] = {"vanilla": []}
+    before: dict[str, list[Run]] = {}
+    after: dict[str, list[Run]] = {}
+    teacher: list[Run] = []
     for name, _, folder in plan:
         summary = json.loads((folder / "summary.json").read_text())
-        results.setdefault(name, []).append(summary["after"])
-        # Greedy evaluation of one start: the same in every run.
-        results["vanilla"] = [summary["before"]]
-        results.setdefault("teacher", [summary["teacher"]])
-    return results
+        before.setdefault(name, []).append(summary["before"])
+        after.setdefault(name, []).append(summary["after"])
+        teacher = [summary["teacher"]]
+    return {**_starts(before), **after, "teacher": teacher}
+
+
+def _starts(before: dict[str, list[Run]]) -> dict[str, list[Run]]:
+    """Return a row of each different start, with the methods that it is the start of."""
+    rows: list[tuple[list[Run], list[str]]] = []
+    for name, runs in before.items():
+        # Greedy evaluation of one start: the same for every seed, and so one measurement.
+        start = runs[:1] if all(run == runs[0] for run in runs) else runs
+        methods = next((methods for other, methods in rows if other == start), None)
+        if methods is None:
+            rows.append((start, [name]))
+        else:
+            methods.append(name)
+    if len(rows) == 1:
+        return {"vanilla": rows[0][0]}
+    return {f"vanilla ({', '.join(methods)})": start for start, methods in rows}
 
 
 def _summarise(runs: Sequence[Run], splits: Sequence[str], in_domain: str, others: Sequence[str]) -> dict[str, Any]:

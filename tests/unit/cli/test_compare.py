@@ -1,0 +1,49 @@
+"""What `mentor-pl compare` makes of runs that are there already, so that it starts none."""
+
+import json
+
+import pytest
+
+from mentor_pl.cli.compare import compare
+
+
+def metrics(accuracy):
+    others = {"tool_match": 0.5, "tool_similarity": 0.5, "unknown_tool_rate": 0.0, "calls_per_task": 1.0}
+    return {split: {"accuracy": accuracy, **others} for split in ("id", "shift")}
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """Compares methods by the accuracies before and after each of their runs; returns the table's first two columns."""
+
+    def table(**methods):
+        for name, runs in methods.items():
+            for seed, (before, after) in enumerate(runs):
+                folder = tmp_path / name / str(seed)
+                folder.mkdir(parents=True)
+                summary = {"before": metrics(before), "after": metrics(after), "teacher": metrics(1.0)}
+                (folder / "summary.json").write_text(json.dumps(summary))
+        compare(dict.fromkeys(methods, "none.yaml"), seeds=2, output=tmp_path)
+        lines = (tmp_path / "compare.md").read_text().split("Accuracy by split")[0].splitlines()
+        return [tuple(line.split(" | ")[:2]) for line in lines if line.startswith("| ")][2:]
+
+    return table
+
+
+def test_one_start(rows):
+    # Mean 0.5, standard deviation 0.1 * sqrt(2), Student's t 12.706 for one degree of freedom.
+    assert rows(grpo=[(0.2, 0.4), (0.2, 0.6)], sft=[(0.2, 0.5), (0.2, 0.5)]) == [
+        ("| vanilla", "0.200"),
+        ("| grpo", "0.500 ± 1.271"),
+        ("| sft", "0.500 ± 0.000"),
+        ("| teacher", "1.000"),
+    ]
+
+
+def test_methods_that_start_differently_have_a_start_each(rows):
+    table = rows(full=[(0.2, 0.5)] * 2, nf4=[(0.1, 0.5)] * 2, lora=[(0.2, 0.5)] * 2)
+    assert table[:3] == [("| vanilla (full, lora)", "0.200"), ("| vanilla (nf4)", "0.100"), ("| full", "0.500 ± 0.000")]
+
+
+def test_a_start_that_depends_on_the_seed(rows):
+    assert rows(random=[(0.1, 0.5), (0.3, 0.5)])[0] == ("| vanilla", "0.200 ± 1.271")
