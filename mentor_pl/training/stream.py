@@ -20,6 +20,7 @@ from mentor_pl.rewards.program import RewardProgram, ScoredGroup
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training.batching import PolicyBatch, packed_batch, padded_batch, split_evenly
 from mentor_pl.training.module import MentorModule
+from mentor_pl.training.prompt_order import PromptOrder
 from mentor_pl.training.samples import Sample, sample_from_trajectory, share_beginning
 from mentor_pl.trajectory import TrajectoryGroup
 
@@ -79,6 +80,7 @@ class TrainingStream(ABC):
         self.module = module
         self.plan = plan
         self.num_prompts = num_prompts
+        self._order = PromptOrder(num_prompts=num_prompts, round_size=plan.prompts_per_round, seed=plan.seed)
         self.rounds_done = 0
         self.rounds_per_epoch = max(1, num_prompts // plan.prompts_per_round)
 
@@ -119,16 +121,8 @@ class TrainingStream(ABC):
         self.rounds_done = state_dict["rounds_done"]
 
     def share_of_round(self, round_index: int) -> list[int]:
-        """Return this rank's prompts of a round: of an endless sequence of shuffled passes over the prompts, cut into rounds."""
-        size = self.plan.prompts_per_round
-        out: list[int] = []
-        position = round_index * size
-        while len(out) < size:
-            epoch, offset = divmod(position + len(out), self.num_prompts)
-            order = list(range(self.num_prompts))
-            random.Random(f"{self.plan.seed}/prompts/{epoch}").shuffle(order)
-            out += order[offset : offset + size - len(out)]
-        return out[self.trainer.global_rank :: self.trainer.world_size]
+        """Return this rank's prompts of a round; see `PromptOrder`."""
+        return self._order.round(round_index)[self.trainer.global_rank :: self.trainer.world_size]
 
     def _steps(self, samples: list[list[Sample]]) -> Iterator[list[PolicyBatch]]:
         """Cut a round's prompts, in order, into steps; which prompts make a step does not depend on the number of ranks."""
