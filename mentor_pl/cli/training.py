@@ -30,6 +30,8 @@ from mentor_pl.training.checkpoint_io import AtomicCheckpointIO
 from mentor_pl.training.datamodule import MentorDataModule
 from mentor_pl.training.module import MentorModule
 
+_RUNS = Path("runs")
+
 _RUN_DIR_ENV = "MENTOR_PL_RUN_DIR"
 """Tells the processes that Lightning launches for further ranks which folder the first one chose."""
 
@@ -73,7 +75,10 @@ class MentorCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's folder and our callbacks, each with its keys."""
         parser.add_argument(
-            "--run_dir", type=str | None, default=None, help="Folder of the run; a new one under runs/ by default."
+            "--run_dir",
+            type=str | None,
+            default=None,
+            help="Folder of the run; a new one under runs/ by default, of which runs/last is the newest.",
         )
         parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
@@ -112,10 +117,10 @@ class MentorCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
-        """Let `runs/last` point to this run; keep the log of an earlier run in its folder, which CSVLogger would delete."""
+        """Let `runs/last` point to a run under `runs/`; keep the log of an earlier run in its folder, which CSVLogger would delete."""
         if self.trainer.is_global_zero:
             run_dir = Path(self.trainer.default_root_dir)
-            _point_last_to(run_dir)
+            point_last_to(run_dir)
             if (log := run_dir / "metrics.csv").exists():
                 log.rename(run_dir / f"metrics.{log.stat().st_mtime_ns}.csv")
 
@@ -150,15 +155,18 @@ def _run_dir(chosen: str | None, subcommand: str) -> Path:
                 "torchrun was given no name for the run; add --rdzv-id NAME or --standalone to it, or set --run_dir"
             )
         stamp = stamp or datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        chosen = os.environ.get(_RUN_DIR_ENV) or str(Path("runs") / f"{subcommand}-{stamp}")
+        chosen = os.environ.get(_RUN_DIR_ENV) or str(_RUNS / f"{subcommand}-{stamp}")
     run_dir = Path(chosen).resolve()  # runs/last is a link
     os.environ[_RUN_DIR_ENV] = str(run_dir)
     return run_dir
 
 
-def _point_last_to(run_dir: Path) -> None:
-    last = run_dir.parent / "last"
+def point_last_to(run_dir: Path) -> None:
+    """Make `runs/last` a link to a run that lies in `runs/`; beside a folder elsewhere nobody expects one."""
     run_dir.mkdir(parents=True, exist_ok=True)
+    if run_dir.parent != _RUNS.resolve():
+        return
+    last = run_dir.parent / "last"
     if last.is_symlink() or not last.exists():
         partial = last.with_name(f".last.{os.getpid()}")
         partial.symlink_to(run_dir.name, target_is_directory=True)
