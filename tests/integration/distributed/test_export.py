@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,7 @@ def test_the_card_tells_the_facts_of_the_run(runs: Runs, tmp_path: Path) -> None
         "| references | `embedded:train",
         "Before → after training (teacher).",
         "| id | ",
-        f"torch {torch.__version__}",
+        f"torch {version('torch')}",
     ):
         assert fact in card, fact
 
