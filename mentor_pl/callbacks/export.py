@@ -31,12 +31,12 @@ class ExportStudent(Callback):
         """Write it, on rank 0."""
         if not self.enabled or not isinstance(pl_module, MentorModule) or pl_module.student is None:
             return
-        with gathered(pl_module.student):
+        with gathered(pl_module.student) as student:
             if trainer.is_global_zero:
                 run_dir = Path(trainer.default_root_dir)
                 card = None
                 if (run_dir / "config.yaml").is_file():  # a Trainer of one's own writes none
                     card = model_card(run_dir, steps=trainer.global_step, adapter_only=not self.merge)
-                export_student(pl_module.student, pl_module.tokenizer, run_dir / "student", merge=self.merge, card=card)
+                export_student(student, pl_module.tokenizer, run_dir / "student", merge=self.merge, card=card)
                 log.info("the trained student is in %s", run_dir / "student")
         trainer.strategy.barrier()

@@ -15,8 +15,8 @@ import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from mentor_pl.engines.base import RolloutEngine
 from mentor_pl.errors import ConfigError
@@ -27,6 +27,7 @@ from mentor_pl.rollout.runner import RolloutStopped
 from mentor_pl.students.base import StudentLoader
 from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.policy import FrozenStart, Policy
+from mentor_pl.training.sharded_checkpoints import trained_names
 from mentor_pl.training.sharding import check_strategy, gathered, shard
 from mentor_pl.training.step_totals import StepTotals
 
@@ -75,7 +76,7 @@ class MentorModule(LightningModule):
         self.engine = engine
         self.objective = objective
         self.correction = correction
-        self.student: PreTrainedModel | None = None
+        self.student: nn.Module | None = None
         self.policy: Policy
         self.stop_signal = 0
         """The signal that asked this process to end; 0 while none did."""
@@ -108,16 +109,15 @@ class MentorModule(LightningModule):
         """Load the student, once. The frozen start is taken here, before any checkpoint is restored."""
         if self.student is not None:
             return
-        check_strategy(self.trainer.strategy)
-        self.student = self.loader.load_model()
-        self.policy = Policy(self.student, packing=self._packing, chunk_tokens=self._logprob_chunk_tokens)
+        strategy = self.trainer.strategy
+        check_strategy(strategy)
+        student = self.loader.load_model()
         if self.objective.needs_reference and self.trainer.state.fn == "fit":
-            self._frozen_start = FrozenStart(self.student)
-        if self.device_mesh is not None:
-            mesh = self.device_mesh["data_parallel"]
-            shard(self.student, mesh)
-            if self._frozen_start is not None and self._frozen_start.copy is not None:
-                shard(self._frozen_start.copy, mesh)
+            self._frozen_start = FrozenStart(student)
+            if self._frozen_start.copy is not None:
+                self._frozen_start.copy = shard(self._frozen_start.copy, strategy)
+        self.student = shard(student, strategy)
+        self.policy = Policy(self.student, packing=self._packing, chunk_tokens=self._logprob_chunk_tokens)
 
     @contextmanager
     def rollout_engine(self) -> Iterator[RolloutEngine]:
@@ -127,8 +127,8 @@ class MentorModule(LightningModule):
         training = student.training
         student.eval()
         try:
-            with torch.no_grad(), gathered(student), self.trainer.precision_plugin.forward_context():
-                self.engine.sync(student, self.trainer.global_step)
+            with torch.no_grad(), gathered(student) as whole, self.trainer.precision_plugin.forward_context():
+                self.engine.sync(whole, self.trainer.global_step)
                 yield self.engine
         except RolloutStopped:
             pass  # the other ranks hear of it below
@@ -147,7 +147,7 @@ class MentorModule(LightningModule):
         if self.stop_signal:
             raise SIGTERMException(128 + self.stop_signal)
 
-    def _loaded_student(self) -> PreTrainedModel:
+    def _loaded_student(self) -> nn.Module:
         if self.student is None:
             raise AssertionError("the student is loaded by configure_model(), which the Trainer calls")
         return self.student
@@ -264,7 +264,7 @@ class MentorModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep only what is trained, and every rank's random state. Called on every rank."""
-        trained = {name for name, p in self.named_parameters(remove_duplicate=False) if p.requires_grad}
+        trained = trained_names(self)
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
         mine = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
@@ -281,7 +281,7 @@ class MentorModule(LightningModule):
         Raises:
             ConfigError: The checkpoint lacks weights that this student trains.
         """
-        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        trained = trained_names(self, tied=False)
         # A sharded checkpoint keeps its weights elsewhere.
         missing = sorted(trained - set(checkpoint.get("state_dict", trained)))
         if missing:

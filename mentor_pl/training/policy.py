@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.logprobs import token_logprobs
@@ -24,24 +25,31 @@ class FrozenStart:
 
     The copy is kept out of the module tree, so that it is neither trained nor saved.
 
+    Args:
+        model: Before anything wraps or shards it.
+
     Attributes:
         copy: The frozen copy; None where there is an adapter.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = model
         self.copy: nn.Module | None = None
         if not isinstance(model, PeftModel):
             self.copy = copy.deepcopy(model).eval().requires_grad_(False)
 
     @contextmanager
-    def __call__(self) -> Iterator[nn.Module]:
-        """Give the model with its starting weights."""
+    def __call__(self, model: nn.Module) -> Iterator[nn.Module]:
+        """Give the model, as it is now, with its starting weights."""
         if self.copy is None:
-            with cast(PeftModel, self._model).disable_adapter():
-                yield self._model
+            trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+            with cast(PeftModel, model).disable_adapter():
+                for parameter in trained:  # peft froze them, and FSDP1 would drop the gradients accumulated so far
+                    parameter.requires_grad_(True)
+                yield model
         else:
-            self.copy.to(next(self._model.parameters()).device)
+            device = next(model.parameters()).device
+            if next(self.copy.parameters()).device != device:
+                self.copy.to(device)
             yield self.copy
 
 
@@ -57,7 +65,7 @@ class Policy:
     def __init__(self, model: nn.Module, *, packing: bool | None, chunk_tokens: int = 1024) -> None:
         self.model = model
         self.chunk_tokens = chunk_tokens
-        able, why = supports_packing(model)
+        able, why = supports_packing(model.module if isinstance(model, FullyShardedDataParallel) else model)
         if packing and not able:
             log.warning("model.packing is true but this student cannot be packed: %s; its batches are padded", why)
         elif not able and packing is None:
@@ -93,7 +101,7 @@ class Policy:
 
     def score_frozen(self, batch: PolicyBatch, start: FrozenStart) -> Tensor:
         """Return the log-probabilities of a batch's trained tokens under the frozen start, [N]."""
-        with start() as model:
+        with start(self.model) as model:
             return self.score_still(batch, model)
 
 

@@ -45,6 +45,8 @@ SMALL = {
 DDP = ("--config", str(CONFIGS / "strategy/ddp.yaml"))
 FSDP = ("--config", str(CONFIGS / "strategy/fsdp.yaml"))
 FSDP_ONE_FILE = (*FSDP, "--trainer.strategy.init_args.save_distributed_checkpoint", "false")
+FSDP1 = ("--config", str(CONFIGS / "strategy/fsdp1.yaml"))
+FSDP1_ONE_FILE = (*FSDP1, "--trainer.strategy.init_args.save_distributed_checkpoint", "false")
 LORA = ("--config", str(CONFIGS / "student/lora.yaml"), "--model.student.init_args.rank", "4")
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from mentor_pl.cli.main import main
-from tests.integration.distributed.runs import DDP, FSDP, FSDP_ONE_FILE, LORA, Runs, accumulate
+from tests.integration.distributed.runs import DDP, FSDP, FSDP1, FSDP1_ONE_FILE, FSDP_ONE_FILE, LORA, Runs, accumulate
 
 pytestmark = [
     pytest.mark.integration,
@@ -65,6 +65,9 @@ def pair(alone: Runs) -> Runs:
             "full fsdp from one process": (*FSDP_ONE_FILE, *after_two(alone, "full")),
             "lora fsdp": (*LORA, *FSDP, *accumulate(2), "--export.enabled", "true"),
             "lora fsdp from one process": (*LORA, *FSDP_ONE_FILE, *after_two(alone, "lora")),
+            "full fsdp1": (*FSDP1, *EVALUATED, "--export.enabled", "true"),
+            "full fsdp1 two steps": (*FSDP1, *accumulate(2), *TWO_STEPS_A_ROUND),
+            "lora fsdp1": (*LORA, *FSDP1_ONE_FILE, *accumulate(2), "--export.enabled", "true"),
         }
     )
     return alone
@@ -79,6 +82,10 @@ def pair_again(pair: Runs) -> Runs:
             "full ddp from fsdp": (*DDP, *after_two(pair, "full fsdp")),
             "lora fsdp from fsdp": (*LORA, *FSDP, *after_two(pair, "lora fsdp")),
             "lora fsdp from ddp": (*LORA, *FSDP, *after_two(pair, "lora ddp")),
+            "full fsdp1 from fsdp1": (*FSDP1, *after_two(pair, "full fsdp1")),
+            "full fsdp from fsdp1": (*FSDP, *after_two(pair, "full fsdp1")),
+            "lora fsdp1 from fsdp1": (*LORA, *FSDP1, *after_two(pair, "lora fsdp1")),
+            "lora fsdp1 from fsdp": (*LORA, *FSDP1, *after_two(pair, "lora fsdp")),
         }
     )
     return pair
@@ -92,6 +99,8 @@ def alone_again(pair: Runs) -> Runs:
             "full from ddp": after_two(pair, "full ddp"),
             "full from fsdp": after_two(pair, "full fsdp"),
             "lora from fsdp": (*LORA, *after_two(pair, "lora fsdp")),
+            "full from fsdp1": after_two(pair, "full fsdp1"),
+            "lora from fsdp1": (*LORA, *after_two(pair, "lora fsdp1")),
         }
     )
     return pair
@@ -129,6 +138,9 @@ def test_micro_batches_make_the_step_of_one_batch(alone: Runs, name: str, like: 
         ("lora ddp", "lora"),
         ("full fsdp", "full"),
         ("lora fsdp", "lora"),
+        ("full fsdp1", "full"),
+        ("full fsdp1 two steps", "full two steps"),
+        ("lora fsdp1", "lora"),
     ],
 )
 def test_two_processes_make_the_step_of_one(pair: Runs, name: str, like: str) -> None:
@@ -154,6 +166,10 @@ def test_two_processes_go_on_from_one(pair: Runs, name: str, like: str) -> None:
         ("full ddp from fsdp", "full"),
         ("lora fsdp from fsdp", "lora"),
         ("lora fsdp from ddp", "lora"),
+        ("full fsdp1 from fsdp1", "full"),
+        ("full fsdp from fsdp1", "full"),
+        ("lora fsdp1 from fsdp1", "lora"),
+        ("lora fsdp1 from fsdp", "lora"),
     ],
 )
 def test_two_processes_go_on_from_two(pair_again: Runs, name: str, like: str) -> None:
@@ -161,21 +177,28 @@ def test_two_processes_go_on_from_two(pair_again: Runs, name: str, like: str) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "like"), [("full from ddp", "full"), ("full from fsdp", "full"), ("lora from fsdp", "lora")]
+    ("name", "like"),
+    [
+        ("full from ddp", "full"),
+        ("full from fsdp", "full"),
+        ("lora from fsdp", "lora"),
+        ("full from fsdp1", "full"),
+        ("lora from fsdp1", "lora"),
+    ],
 )
 def test_one_process_goes_on_from_two(alone_again: Runs, name: str, like: str) -> None:
     check_same(alone_again, name, like)
 
 
 def test_a_checkpoint_of_a_lora_student_holds_the_adapter_only(pair: Runs) -> None:
-    for name in ("lora", "lora ddp", "lora fsdp", "lora fsdp from one process"):
+    for name in ("lora", "lora ddp", "lora fsdp", "lora fsdp from one process", "lora fsdp1"):
         weights = pair.weights(name, 3)
         assert weights and all("lora_" in key for key in weights), name
-    one_file, folder = pair.checkpoint("lora fsdp from one process", 3), pair.checkpoint("lora fsdp", 3)
-    assert one_file.is_file() and folder.is_dir()
+    for one_file, folder in (("lora fsdp from one process", "lora fsdp"), ("lora fsdp1", "full fsdp1")):
+        assert pair.checkpoint(one_file, 3).is_file() and pair.checkpoint(folder, 3).is_dir()
 
 
-@pytest.mark.parametrize("name", ["full ddp", "full fsdp"])
+@pytest.mark.parametrize("name", ["full ddp", "full fsdp", "full fsdp1"])
 def test_ranks_with_unequal_numbers_of_problems_evaluate_as_one(pair: Runs, name: str) -> None:
     def summary(run: str) -> dict[str, Any]:
         return json.loads((pair.folder / run / "summary.json").read_text())
@@ -183,7 +206,7 @@ def test_ranks_with_unequal_numbers_of_problems_evaluate_as_one(pair: Runs, name
     assert summary(name) == summary("full")
 
 
-@pytest.mark.parametrize("name", ["full fsdp", "lora fsdp"])
+@pytest.mark.parametrize("name", ["full fsdp", "lora fsdp", "full fsdp1", "lora fsdp1"])
 def test_the_student_left_by_sharded_ranks_is_that_of_their_checkpoint(pair: Runs, tmp_path: Path, name: str) -> None:
     main(["export", "--checkpoint", str(pair.checkpoint(name, 3)), "--output", str(tmp_path / "student")])
     ours, theirs = (

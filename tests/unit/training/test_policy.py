@@ -146,6 +146,9 @@ def test_the_frozen_start_of_an_adapter_is_the_adapter_switched_off():
     policy, start = Policy(model, packing=None), FrozenStart(model)
     assert policy.packing and start.copy is None
     assert_close(policy.score_frozen(given, start), before)
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    with start(model) as frozen:  # FSDP1 drops gradients of what does not ask for any
+        assert trained and [name for name, parameter in frozen.named_parameters() if parameter.requires_grad] == trained
     logprobs = policy.score(given)[0]
     assert (logprobs - before).abs().max() > 0.01
     assert set(gradients(model, logprobs)) == {name for name, _ in model.named_parameters() if "lora" in name}

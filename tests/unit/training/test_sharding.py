@@ -8,7 +8,9 @@ from torch import nn
 
 from mentor_pl.errors import ConfigError
 from mentor_pl.training.checkpoint_io import by_index, by_name
-from mentor_pl.training.sharding import ShardedStrategy, _replace, check_strategy, gathered, shard
+from mentor_pl.training.flat_sharding import FlatShardedStrategy
+from mentor_pl.training.sharded_checkpoints import _replace
+from mentor_pl.training.sharding import ShardedStrategy, check_strategy, gathered, shard
 
 
 def test_parameters_of_an_optimiser_state_are_numbered_in_its_own_order_and_named_again() -> None:
@@ -27,19 +29,22 @@ def test_parameters_of_an_optimiser_state_are_numbered_in_its_own_order_and_name
 def test_strategies_that_cannot_gather_are_refused() -> None:
     for strategy in (SingleDeviceStrategy(), DDPStrategy()):
         check_strategy(strategy)
-    with pytest.raises(ConfigError, match=r"trainer\.strategy is FSDPStrategy, .*; configs/strategy/fsdp\.yaml"):
+    check_strategy(FlatShardedStrategy())
+    with pytest.raises(
+        ConfigError, match=r"trainer\.strategy is Lightning's own FSDPStrategy, .*; take configs/strategy/fsdp1\.yaml"
+    ):
         check_strategy(FSDPStrategy())
 
 
 def test_a_model_without_named_layers_is_not_sharded() -> None:
     with pytest.raises(ConfigError, match=r"Linear does not name its decoder layers .*ddp\.yaml"):
-        shard(nn.Linear(2, 2), None)  # type: ignore[arg-type]
+        shard(nn.Linear(2, 2), FlatShardedStrategy())
 
 
 def test_nothing_has_to_be_gathered_of_a_whole_model() -> None:
     model = nn.Linear(2, 2)
-    with gathered(model):
-        assert model.weight.shape == (2, 2)
+    with gathered(model) as whole:
+        assert whole is model
 
 
 def test_a_sharded_checkpoint_is_a_folder_by_default() -> None:

@@ -1,0 +1,168 @@
+"""Weights that are spread over ranks by FSDP1: each decoder layer as one flat tensor, behind a wrapper."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.precision import FSDPPrecision, Precision
+from lightning.pytorch.strategies import FSDPStrategy
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecision
+from torch.distributed.fsdp.wrap import CustomPolicy
+from torch.optim import Optimizer
+
+from mentor_pl.errors import ConfigError
+from mentor_pl.training.sharded_checkpoints import ShardedCheckpoints
+
+
+@contextmanager
+def unwrapped(root: FullyShardedDataParallel) -> Iterator[nn.Module]:
+    """Give the model inside, with whole weights and without any wrapper: calling it makes no rank wait for another.
+
+    All ranks must enter and leave together.
+    """
+    model = root.module
+    wrappers = [(name, m) for name, m in model.named_modules() if isinstance(m, FullyShardedDataParallel)]
+    with FullyShardedDataParallel.summon_full_params(root, writeback=False):
+        for name, wrapper in wrappers:
+            model.set_submodule(name, wrapper.module)
+        try:
+            yield model
+        finally:
+            for name, wrapper in wrappers:
+                model.set_submodule(name, wrapper)
+
+
+class FlatShardedPrecision(FSDPPrecision):
+    """Lightning's, but: mixed precision is autocast, as under all other strategies; and gradients can be clipped by their norm.
+
+    FSDP1's own mixed precision casts weights and buffers, so that norms, rotary angles and the output head would be computed in
+    bfloat16 too.
+
+    Args:
+        precision: As in `trainer.precision`.
+        strategy: That it belongs to.
+    """
+
+    def __init__(self, precision: Any, strategy: FlatShardedStrategy) -> None:
+        super().__init__(precision)
+        self._strategy = strategy
+
+    def convert_module(self, module: nn.Module) -> nn.Module:
+        """Convert where a lower precision is asked for; 32-true leaves a student in the type that it was loaded in."""
+        return module if self.precision == "32-true" else super().convert_module(module)
+
+    def forward_context(self) -> AbstractContextManager[Any]:
+        """Compute in the type asked for."""
+        if "mixed" not in self.precision:
+            return super().forward_context()
+        dtype = torch.bfloat16 if self.precision == "bf16-mixed" else torch.float16
+        return torch.autocast(self._strategy.root_device.type, dtype=dtype, cache_enabled=False)
+
+    def clip_grad_by_norm(self, optimizer: Optimizer, clip_val: float) -> None:  # type: ignore[override]
+        """Clip by the norm over all ranks."""
+        self._strategy.root.clip_grad_norm_(clip_val)
+
+    def convert_input(self, data: Any) -> Any:
+        """Leave batches alone: their log-probabilities are float32 in every precision."""
+        return data
+
+    convert_output = convert_input
+
+
+class FlatShardedStrategy(ShardedCheckpoints, FSDPStrategy):
+    """Fully sharded data parallelism (FSDP1) over all devices of all nodes.
+
+    Lightning's own strategy, but: decoder layers are found and wrapped without a policy; gradients are clipped by their norm; mixed
+    precision is autocast; it also runs on CPUs; and checkpoints are those of `ShardedStrategy`.
+
+    Args:
+        save_distributed_checkpoint: Each rank writes its own shard, to a folder; otherwise rank 0 writes one file.
+        process_group_backend: Of torch.distributed; by default nccl for GPUs and gloo for CPUs.
+        timeout: How long ranks wait for one another: longer than the slowest rollout takes beyond the fastest.
+    """
+
+    def __init__(
+        self,
+        save_distributed_checkpoint: bool = True,
+        process_group_backend: str | None = None,
+        timeout: timedelta = timedelta(hours=2),
+    ) -> None:
+        super().__init__(
+            process_group_backend=process_group_backend,
+            timeout=timeout,
+            mixed_precision=MixedPrecision(),  # none, see above
+            state_dict_type="sharded" if save_distributed_checkpoint else "full",
+        )
+        self._save_distributed_checkpoint = save_distributed_checkpoint
+
+    def wrap(self, model: nn.Module, layers: Sequence[nn.Module]) -> FullyShardedDataParallel:
+        """Spread a model's weights over the ranks, in place.
+
+        Args:
+            model: On any device.
+            layers: Those of its modules that are gathered one by one.
+
+        Raises:
+            ConfigError: Weights of one layer differ in type, as FSDP1 does not allow.
+        """
+        model = self.precision_plugin.convert_module(model)
+        units = set(layers)
+        for layer in layers:
+            _check_one_type(layer)
+        with warnings.catch_warnings():
+            # An adapter beside frozen weights: torch lists them all, layer by layer.
+            warnings.filterwarnings("ignore", ".*both parameters with requires_grad=True and False")
+            return FullyShardedDataParallel(
+                model,
+                auto_wrap_policy=CustomPolicy(lambda module: module in units),
+                use_orig_params=True,  # else all weights of a layer would have to be trained, or none
+                device_mesh=init_device_mesh(self.root_device.type, (self.world_size,)),
+                device_id=self.root_device,
+            )
+
+    def setup(self, trainer: Trainer) -> None:
+        """Set up as Lightning does, and let the module know which device its weights are on."""
+        super().setup(trainer)
+        assert self.lightning_module is not None
+        self.lightning_module.to(self.root_device)
+
+    @property
+    def root(self) -> FullyShardedDataParallel:
+        """The wrapper around the whole student."""
+        [root] = FullyShardedDataParallel.fsdp_modules(self._module, root_only=True)
+        return root
+
+    @FSDPStrategy.precision_plugin.setter
+    def precision_plugin(self, precision_plugin: Precision | None) -> None:
+        """Put ours in the place of Lightning's."""
+        if isinstance(precision_plugin, FSDPPrecision):
+            precision_plugin = FlatShardedPrecision(precision_plugin.precision, self)
+        self._precision_plugin = precision_plugin
+
+    @property
+    def _copies_to_cpu(self) -> bool:
+        # torch 2.13 frees weights that lie on a CPU already before it has read them: a segmentation fault.
+        return self.root_device.type != "cpu"
+
+    def _set_shards(self, weights: dict[str, Any]) -> None:
+        # FSDP1 takes only all weights of a layer at once.
+        present = get_model_state_dict(self._module, options=StateDictOptions())
+        set_model_state_dict(self._module, present | weights)
+
+
+def _check_one_type(layer: nn.Module) -> None:
+    types = {str(p.dtype).removeprefix("torch.") for p in layer.parameters()}
+    if len(types) > 1:
+        raise ConfigError(
+            f"FSDP1 keeps each {type(layer).__name__} as one tensor, but its weights are of types {', '.join(sorted(types))}; for a 4-bit "
+            "student set model.student's `quant_storage` to the type of the other weights, or take configs/strategy/fsdp.yaml"
+        )
