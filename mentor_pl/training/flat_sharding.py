@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.precision import FSDPPrecision, Precision
 from lightning.pytorch.strategies import FSDPStrategy
+from peft import PeftModel
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
@@ -29,16 +29,20 @@ def unwrapped(root: FullyShardedDataParallel) -> Iterator[nn.Module]:
 
     All ranks must enter and leave together.
     """
-    model = root.module
-    wrappers = [(name, m) for name, m in model.named_modules() if isinstance(m, FullyShardedDataParallel)]
+    wrapped = [
+        (parent, name, child)
+        for parent in root.module.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, FullyShardedDataParallel)
+    ]
     with FullyShardedDataParallel.summon_full_params(root, writeback=False):
-        for name, wrapper in wrappers:
-            model.set_submodule(name, wrapper.module)
+        for parent, name, wrapper in wrapped:
+            setattr(parent, name, wrapper.module)
         try:
-            yield model
+            yield root.module
         finally:
-            for name, wrapper in wrappers:
-                model.set_submodule(name, wrapper)
+            for parent, name, wrapper in wrapped:
+                setattr(parent, name, wrapper)
 
 
 class FlatShardedPrecision(FSDPPrecision):
@@ -115,19 +119,16 @@ class FlatShardedStrategy(ShardedCheckpoints, FSDPStrategy):
             ConfigError: Weights of one layer differ in type, as FSDP1 does not allow.
         """
         model = self.precision_plugin.convert_module(model)
-        units = set(layers)
-        for layer in layers:
-            _check_one_type(layer)
-        with warnings.catch_warnings():
-            # An adapter beside frozen weights: torch lists them all, layer by layer.
-            warnings.filterwarnings("ignore", ".*both parameters with requires_grad=True and False")
-            return FullyShardedDataParallel(
-                model,
-                auto_wrap_policy=CustomPolicy(lambda module: module in units),
-                use_orig_params=True,  # else all weights of a layer would have to be trained, or none
-                device_mesh=init_device_mesh(self.root_device.type, (self.world_size,)),
-                device_id=self.root_device,
-            )
+        units = {model, *layers, *(_adapters(model) if isinstance(model, PeftModel) else ())}
+        for unit in (model, *layers):
+            _check_one_type(unit, units)
+        return FullyShardedDataParallel(
+            model,
+            auto_wrap_policy=CustomPolicy(units.__contains__),
+            use_orig_params=True,  # the optimiser is made for the student's own weights
+            device_mesh=init_device_mesh(self.root_device.type, (self.world_size,)),
+            device_id=self.root_device,
+        )
 
     def setup(self, trainer: Trainer) -> None:
         """Set up as Lightning does, and let the module know which device its weights are on."""
@@ -159,10 +160,18 @@ class FlatShardedStrategy(ShardedCheckpoints, FSDPStrategy):
         set_model_state_dict(self._module, present | weights)
 
 
-def _check_one_type(layer: nn.Module) -> None:
-    types = {str(p.dtype).removeprefix("torch.") for p in layer.parameters()}
+def _adapters(model: nn.Module) -> Iterator[nn.Module]:
+    """Give the trained modules, each to be sharded by itself: beside frozen weights, those would get a gradient too."""
+    for module in model.modules():
+        if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
+            yield module
+
+
+def _check_one_type(unit: nn.Module, units: Collection[nn.Module]) -> None:
+    inner = {p for module in unit.modules() if module in units and module is not unit for p in module.parameters()}
+    types = {str(p.dtype).removeprefix("torch.") for p in unit.parameters() if p not in inner}
     if len(types) > 1:
         raise ConfigError(
-            f"FSDP1 keeps each {type(layer).__name__} as one tensor, but its weights are of types {', '.join(sorted(types))}; for a 4-bit "
-            "student set model.student's `quant_storage` to the type of the other weights, or take configs/strategy/fsdp.yaml"
+            f"FSDP1 keeps the weights of each {type(unit).__name__} as one tensor, but they are of types {', '.join(sorted(types))}; for "
+            "a 4-bit student set model.student's `quant_storage` to the type of the others, or take configs/strategy/fsdp.yaml"
         )
