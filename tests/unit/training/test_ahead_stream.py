@@ -216,7 +216,7 @@ def test_a_run_that_ends_takes_its_rollout_with_it(tmp_path, references, how, er
 
 
 def test_an_interrupted_run_takes_its_rollout_with_it(tmp_path, references):
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored
     try:
         with pytest.raises(SystemExit):
             fit(tmp_path, references, Break(be_interrupted), engine=Endless())
