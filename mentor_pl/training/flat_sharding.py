@@ -13,7 +13,7 @@ from lightning.pytorch.plugins.precision import FSDPPrecision, Precision
 from lightning.pytorch.strategies import FSDPStrategy
 from peft import PeftModel
 from torch import nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
+from torch.distributed.checkpoint.state_dict import get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecision
 from torch.distributed.fsdp.wrap import CustomPolicy
@@ -155,9 +155,10 @@ class FlatShardedStrategy(ShardedCheckpoints, FSDPStrategy):
         return self.root_device.type != "cpu"
 
     def _set_shards(self, weights: dict[str, Any]) -> None:
-        # FSDP1 takes only all weights of a layer at once.
-        present = get_model_state_dict(self._module, options=StateDictOptions())
-        set_model_state_dict(self._module, present | weights)
+        present = get_model_state_dict(
+            self._module
+        )  # FSDP1 misses weights that are left out; what is frozen is set to itself
+        super()._set_shards(present | weights)
 
 
 def _adapters(model: nn.Module) -> Iterator[nn.Module]:

@@ -13,14 +13,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from mentor_pl.embedded import resolve
 from mentor_pl.students import gguf_conversion
-from tests.integration.distributed.runs import CONFIGS, DDP, FSDP, Runs
+from tests.integration.distributed.runs import CONFIGS, DDP, FSDP, FSDP1, Runs
 from tests.integration.distributed.test_export import export, generated, trained
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 NF4 = ("--config", str(CONFIGS / "student/nf4_lora.yaml"), "--model.student.init_args.rank", "4")
 TWO_STEPS = ("--trainer.max_steps", "2", "--export.enabled", "true")
-NAMES = ["nf4_lora", "nf4_lora ddp", "nf4_lora fsdp"]
+FLOAT_STORAGE = ("--model.student.init_args.quant_storage", "float32")
+NAMES = ["nf4_lora", "nf4_lora ddp", "nf4_lora fsdp", "nf4_lora fsdp1"]
 if find_spec("gguf") is not None:
     NAMES.append("gguf")
 
@@ -39,7 +40,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 def train(runs: Runs, models: Path) -> None:
     alone: dict[str, tuple[str, ...]] = {"nf4_lora": NF4}
-    pair: dict[str, tuple[str, ...]] = {"nf4_lora ddp": (*NF4, *DDP), "nf4_lora fsdp": (*NF4, *FSDP)}
+    pair: dict[str, tuple[str, ...]] = {
+        "nf4_lora ddp": (*NF4, *DDP),
+        "nf4_lora fsdp": (*NF4, *FSDP),
+        "nf4_lora fsdp1": (*NF4, *FSDP1, *FLOAT_STORAGE),
+    }
     if "gguf" in NAMES:
         alone["gguf"] = gguf(models)
     for commands in (alone, pair):
