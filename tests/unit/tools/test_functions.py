@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import subprocess
@@ -53,10 +54,12 @@ def test_signature_and_docstring_become_a_spec(faulty: PythonFunctions) -> None:
         "type": "object",
         "properties": {"x": {"type": "integer"}, "y": {"type": "integer", "default": 0}},
         "required": ["x"],
-        "additionalProperties": False,
     }
     assert spec.description == "Measure the distance between two points.\nThe king moves diagonally too."
-    assert spec.parameters == {
+    parameters = copy.deepcopy(spec.parameters)
+    for name in ("a", "b"):
+        parameters["properties"][name].pop("additionalProperties", None)  # pydantic adds it from 2.14 on
+    assert parameters == {
         "type": "object",
         "properties": {
             "a": {**point, "description": "From."},
