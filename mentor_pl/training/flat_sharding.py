@@ -155,16 +155,14 @@ class FlatShardedStrategy(ShardedCheckpoints, FSDPStrategy):
         return self.root_device.type != "cpu"
 
     def _set_shards(self, weights: dict[str, Any]) -> None:
-        present = get_model_state_dict(
-            self._module
-        )  # FSDP1 misses weights that are left out; what is frozen is set to itself
-        super()._set_shards(present | weights)
+        # FSDP1 misses weights that are left out: what is frozen is set to itself.
+        super()._set_shards(get_model_state_dict(self._module) | weights)
 
 
-def _adapters(model: nn.Module) -> Iterator[nn.Module]:
-    """Give the trained modules, each to be sharded by itself: beside frozen weights, those would get a gradient too."""
+def _adapters(model: PeftModel) -> Iterator[nn.Module]:
+    """Give an adapter's matrices, each to be sharded by itself: beside frozen weights, those would get a gradient too."""
     for module in model.modules():
-        if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
+        if isinstance(module, nn.Linear) and module.weight.requires_grad:
             yield module
 
 
