@@ -73,7 +73,10 @@ class FlatShardedPrecision(FSDPPrecision):
 
     def clip_grad_by_norm(self, optimizer: Optimizer, clip_val: float) -> None:  # type: ignore[override]
         """Clip by the norm over all ranks."""
-        self._strategy.root.clip_grad_norm_(clip_val)
+        if self._strategy.root is None:
+            Precision.clip_grad_by_norm(self, optimizer, clip_val)
+        else:
+            self._strategy.root.clip_grad_norm_(clip_val)
 
     def convert_input(self, data: Any) -> Any:
         """Leave batches alone: their log-probabilities are float32 in every precision."""
@@ -130,6 +133,9 @@ class FlatShardedStrategy(ShardedCheckpoints, FSDPStrategy):
             device_id=self.root_device,
         )
 
+    def _setup_model(self, model: nn.Module) -> nn.Module:
+        return model  # the student in it is wrapped already, or there is one rank
+
     def setup(self, trainer: Trainer) -> None:
         """Set up as Lightning does, and let the module know which device its weights are on."""
         super().setup(trainer)
@@ -137,10 +143,10 @@ class FlatShardedStrategy(ShardedCheckpoints, FSDPStrategy):
         self.lightning_module.to(self.root_device)
 
     @property
-    def root(self) -> FullyShardedDataParallel:
-        """The wrapper around the whole student."""
-        [root] = FullyShardedDataParallel.fsdp_modules(self._module, root_only=True)
-        return root
+    def root(self) -> FullyShardedDataParallel | None:
+        """The wrapper around the whole student; None while there is none."""
+        roots = FullyShardedDataParallel.fsdp_modules(self._module, root_only=True)
+        return roots[0] if roots else None
 
     @FSDPStrategy.precision_plugin.setter
     def precision_plugin(self, precision_plugin: Precision | None) -> None:

@@ -72,8 +72,24 @@ def shard(model: nn.Module, strategy: Strategy) -> nn.Module:
     Raises:
         ConfigError: The model does not say what its layers are.
     """
-    if not isinstance(strategy, ShardedStrategy | FlatShardedStrategy):
-        return model
+    if isinstance(strategy, FlatShardedStrategy):
+        # For one rank FSDP1 has a mode of its own, after which the state dict lacks frozen weights (torch 2.13).
+        return strategy.wrap(model, decoder_layers(model)) if strategy.world_size > 1 else model
+    if isinstance(strategy, ShardedStrategy):
+        mesh = strategy.device_mesh["data_parallel"]
+        for layer in decoder_layers(model):
+            fully_shard(layer, mesh=mesh)
+        # Not the PeftModel: its generate() would meet whole and sharded tensors side by side.
+        fully_shard(model.get_base_model() if isinstance(model, PeftModel) else model, mesh=mesh)
+    return model
+
+
+def decoder_layers(model: nn.Module) -> list[nn.Module]:
+    """Return the modules that are gathered one by one.
+
+    Raises:
+        ConfigError: The model does not say what its layers are.
+    """
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     names = set(getattr(base, "_no_split_modules", None) or ())
     layers = [module for module in base.modules() if type(module).__name__ in names]
@@ -82,13 +98,7 @@ def shard(model: nn.Module, strategy: Strategy) -> nn.Module:
             f"{type(base).__name__} does not name its decoder layers (_no_split_modules), so it cannot be sharded; "
             "use configs/strategy/ddp.yaml"
         )
-    if isinstance(strategy, FlatShardedStrategy):
-        return strategy.wrap(model, layers)
-    mesh = strategy.device_mesh["data_parallel"]
-    for layer in layers:
-        fully_shard(layer, mesh=mesh)
-    fully_shard(base, mesh=mesh)  # not the PeftModel: its generate() would meet whole and sharded tensors side by side
-    return model
+    return layers
 
 
 class ShardedStrategy(ShardedCheckpoints, ModelParallelStrategy):

@@ -16,7 +16,7 @@ from mentor_pl.engines.vllm.weights import write_weights
 from mentor_pl.errors import ConfigError
 from mentor_pl.training.flat_sharding import FlatShardedStrategy
 from mentor_pl.training.sharded_checkpoints import trained_names
-from mentor_pl.training.sharding import gathered, shard
+from mentor_pl.training.sharding import decoder_layers, gathered, shard
 from tests.unit.engines.models import tiny_model
 
 # One rank does not shard, and torch says so.
@@ -57,7 +57,7 @@ def test_the_plain_model_comes_out_for_a_while(
     strategy: FlatShardedStrategy, student: nn.Module, tmp_path: Path
 ) -> None:
     names, before = trained_names(student), logits(student)
-    model = shard(student, strategy)
+    model = strategy.wrap(student, decoder_layers(student))
     assert trained_names(model) == names
     wrapped = wrappers(model)
     # The whole, each layer and, with an adapter, the two matrices of each.
@@ -72,9 +72,14 @@ def test_the_plain_model_comes_out_for_a_while(
     assert torch.equal(logits(model), before)
 
 
-def test_gradients_are_clipped_by_their_norm(strategy: FlatShardedStrategy) -> None:
+def test_one_rank_has_nothing_to_wrap(strategy: FlatShardedStrategy, student: nn.Module) -> None:
+    assert shard(student, strategy) is student
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_gradients_are_clipped_by_their_norm(strategy: FlatShardedStrategy, wrapped: bool) -> None:
     model = nn.Linear(2, 1, bias=False)
-    strategy.model = strategy.wrap(model, [])
+    strategy.model = strategy.wrap(model, []) if wrapped else model
     strategy.model(torch.tensor([[3.0, 4.0]])).sum().backward()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     strategy.precision_plugin.clip_gradients(optimizer, 1.0)
@@ -96,4 +101,4 @@ def test_a_layer_of_several_types_is_refused(strategy: FlatShardedStrategy) -> N
     model = tiny_model("llama")
     model.model.layers[1].self_attn.q_proj.bfloat16()
     with pytest.raises(ConfigError, match=r"of each LlamaDecoderLayer .* types bfloat16, float32; .*`quant_storage`"):
-        shard(model, strategy)
+        strategy.wrap(model, decoder_layers(model))

@@ -10,7 +10,7 @@ from mentor_pl.errors import ConfigError
 from mentor_pl.training.checkpoint_io import by_index, by_name
 from mentor_pl.training.flat_sharding import FlatShardedStrategy
 from mentor_pl.training.sharded_checkpoints import _replace
-from mentor_pl.training.sharding import ShardedStrategy, check_strategy, gathered, shard
+from mentor_pl.training.sharding import ShardedStrategy, check_strategy, decoder_layers, gathered
 
 
 def test_parameters_of_an_optimiser_state_are_numbered_in_its_own_order_and_named_again() -> None:
@@ -38,7 +38,7 @@ def test_strategies_that_cannot_gather_are_refused() -> None:
 
 def test_a_model_without_named_layers_is_not_sharded() -> None:
     with pytest.raises(ConfigError, match=r"Linear does not name its decoder layers .*ddp\.yaml"):
-        shard(nn.Linear(2, 2), FlatShardedStrategy())
+        decoder_layers(nn.Linear(2, 2))
 
 
 def test_nothing_has_to_be_gathered_of_a_whole_model() -> None:
