@@ -26,6 +26,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from mentor_pl import embedded
 from mentor_pl.cli.training import main as training
+from mentor_pl.training.flat_sharding import FlatShardedStrategy
 
 ROOT = Path(__file__).parents[1]
 MB = 1e6
@@ -38,7 +39,13 @@ summary: {enabled: false}
 export: {enabled: false}
 recorder: {every_n_rounds: 0}
 """
-STRATEGIES = {"one process": [], "DDP": ["strategy/ddp.yaml"], "FSDP2": ["strategy/fsdp.yaml"]}
+STRATEGIES = {
+    "one process": [],
+    "DDP": ["strategy/ddp.yaml"],
+    "FSDP2": ["strategy/fsdp.yaml"],
+    "FSDP1": ["strategy/fsdp1.yaml"],
+}
+SHARDED = ("FSDP2", "FSDP1")
 STUDENTS = {"full": [], "LoRA": ["student/lora.yaml"]}
 
 
@@ -69,8 +76,10 @@ class MemoryProbe(Callback):
         """Note what the student takes at rest."""
         self.seen["at rest"] = _resident()
         parameters = [p for p in pl_module.parameters()]
-        self.seen["parameters"] = sum(p.numel() for p in parameters)
-        self.seen["trained"] = sum(p.numel() for p in parameters if p.requires_grad)
+        # FSDP1's are this rank's share alone.
+        ranks = trainer.world_size if isinstance(trainer.strategy, FlatShardedStrategy) else 1
+        self.seen["parameters"] = ranks * sum(p.numel() for p in parameters)
+        self.seen["trained"] = ranks * sum(p.numel() for p in parameters if p.requires_grad)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Begin to count."""
@@ -146,10 +155,10 @@ def measure(folder: Path, student: Path, strategy: str, kind: str) -> dict[str, 
 
 def predicted(seen: dict[str, Any], strategy: str, kind: str) -> dict[str, float]:
     """Return the formula's bytes per rank (docs/scaling.md), all in float32."""
-    ranks = 2 if strategy == "FSDP2" else 1
+    ranks = 2 if strategy in SHARDED else 1
     weights, trained = 4 * seen["parameters"], 4 * seen["trained"]
     at_rest = (weights + (weights if kind == "full" else 0)) / ranks  # full: the frozen start too
-    gathered = weights if strategy == "FSDP2" else 0
+    gathered = weights if strategy in SHARDED else 0
     # On CPU the engine keeps plain linear layers, nearly all of the weights, in oneDNN's layout too; with an adapter none is plain.
     engine = weights if kind == "full" else 0
     buckets = trained if strategy == "DDP" else 0  # DDP's gradients live in its buckets and stay
