@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import torch
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, Strategy
 from peft import PeftModel
 from torch import nn
@@ -70,17 +71,26 @@ def shard(model: nn.Module, strategy: Strategy) -> nn.Module:
         What to call in the model's place: the model itself, or FSDP1's wrapper of it.
 
     Raises:
-        ConfigError: The model does not say what its layers are.
+        ConfigError: The model does not say what its layers are, or holds weights that this torch cannot shard.
     """
     if isinstance(strategy, FlatShardedStrategy):
         # For one rank FSDP1 has a mode of its own, after which the state dict lacks frozen weights (torch 2.13).
         return strategy.wrap(model, decoder_layers(model)) if strategy.world_size > 1 else model
     if isinstance(strategy, ShardedStrategy):
         mesh = strategy.device_mesh["data_parallel"]
-        for layer in decoder_layers(model):
-            fully_shard(layer, mesh=mesh)
-        # Not the PeftModel: its generate() would meet whole and sharded tensors side by side.
-        fully_shard(model.get_base_model() if isinstance(model, PeftModel) else model, mesh=mesh)
+        integers = {parameter.dtype for parameter in model.parameters() if not parameter.is_floating_point()}
+        try:
+            for layer in decoder_layers(model):
+                fully_shard(layer, mesh=mesh)
+            # Not the PeftModel: its generate() would meet whole and sharded tensors side by side.
+            fully_shard(model.get_base_model() if isinstance(model, PeftModel) else model, mesh=mesh)
+        except RuntimeError as failure:
+            if not integers:
+                raise
+            raise ConfigError(
+                f"FSDP2 of torch {torch.__version__} cannot shard weights kept as {integers.pop()}, as a 4-bit student's are; set "
+                "model.student's `quant_storage` to the type of its other weights, or take torch 2.13, which can"
+            ) from failure
     return model
 
 
