@@ -61,8 +61,8 @@ class FlatShardedPrecision(FSDPPrecision):
         self._strategy = strategy
 
     def convert_module(self, module: nn.Module) -> nn.Module:
-        """Convert where a lower precision is asked for; 32-true leaves a student in the type that it was loaded in."""
-        return module if self.precision == "32-true" else super().convert_module(module)
+        """Leave the student in the type that it was loaded in."""
+        return module
 
     def forward_context(self) -> AbstractContextManager[Any]:
         """Compute in the type asked for."""
@@ -121,7 +121,6 @@ class FlatShardedStrategy(ShardedCheckpoints, FSDPStrategy):
         Raises:
             ConfigError: Weights of one layer differ in type, as FSDP1 does not allow.
         """
-        model = self.precision_plugin.convert_module(model)
         units = {model, *layers, *(_adapters(model) if isinstance(model, PeftModel) else ())}
         for unit in (model, *layers):
             _check_one_type(unit, units)

@@ -41,11 +41,17 @@ def gathered(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def check_strategy(strategy: Strategy) -> None:
-    """Refuse strategies under which a rank cannot hold the whole student between two forward passes, as rollouts need.
+    """Refuse strategies under which a rank cannot hold the whole student between two forward passes, as rollouts need, and what else fails.
 
     Raises:
-        ConfigError: It is one of them.
+        ConfigError: It is one of them, or its precision would round log-probabilities too.
     """
+    precision = str(strategy.precision_plugin.precision)
+    if precision != "32-true" and precision.endswith("-true"):
+        raise ConfigError(
+            f"trainer.precision is {precision}, which converts what is measured as well, log-probabilities among it; for weights in "
+            "bfloat16 set model.student.init_args.dtype: bfloat16, to compute in it with weights in float32 trainer.precision: bf16-mixed"
+        )
     name = type(strategy).__name__
     if isinstance(strategy, FSDPStrategy) and not isinstance(strategy, FlatShardedStrategy):
         raise ConfigError(

@@ -93,8 +93,6 @@ def test_mixed_precision_is_autocast_and_leaves_batches_alone(strategy: FlatShar
     assert strategy.precision_plugin.convert_input(batch) is batch
     with strategy.precision_plugin.forward_context():
         assert (batch @ batch).dtype == torch.bfloat16
-    strategy.precision_plugin = FSDPPrecision("bf16-true")
-    assert strategy.precision_plugin.convert_input(batch) is batch
 
 
 def test_a_layer_of_several_types_is_refused(strategy: FlatShardedStrategy) -> None:

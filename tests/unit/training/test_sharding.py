@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.plugins.precision import DoublePrecision, FSDPPrecision, HalfPrecision, Precision
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, SingleDeviceStrategy
 from torch import nn
 
@@ -34,6 +35,14 @@ def test_strategies_that_cannot_gather_are_refused() -> None:
         ConfigError, match=r"trainer\.strategy is Lightning's own FSDPStrategy, .*; take configs/strategy/fsdp1\.yaml"
     ):
         check_strategy(FSDPStrategy())
+
+
+@pytest.mark.parametrize("plugin", [HalfPrecision("bf16-true"), DoublePrecision(), FSDPPrecision("16-true")])
+def test_precisions_that_convert_batches_are_refused(plugin: Precision) -> None:
+    strategy = FlatShardedStrategy() if isinstance(plugin, FSDPPrecision) else SingleDeviceStrategy()
+    strategy.precision_plugin = plugin
+    with pytest.raises(ConfigError, match=rf"trainer\.precision is {plugin.precision}, .* bf16-mixed"):
+        check_strategy(strategy)
 
 
 def test_a_model_without_named_layers_is_not_sharded() -> None:
