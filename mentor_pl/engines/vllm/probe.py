@@ -163,7 +163,8 @@ class Probe:
             raise EngineError(
                 f"vLLM server {self._server} computes other log-probabilities than the trainer for {reading.weights}: off by "
                 f"{deviation:.2g} nats a token (probe_tolerance is {self._tolerance:g}); it serves another model, in another quantisation "
-                "or a coarser dtype: serve the student's own weights, or raise probe_tolerance if that is meant"
+                "or a coarser dtype, or still holds the weights of another run: start it anew with the student's own weights, or raise "
+                "probe_tolerance if that is meant"
             )
         if anchor is None or shares[former] is not None:
             self._anchor = reading
