@@ -50,8 +50,8 @@ class DecodeGraphs:
             suffixes: Holds what follows it.
             recorder: One of `RECORDERS`.
         """
-        self._decoder, self._prefixes, self._suffixes = decoder, prefixes, suffixes
-        self._recorder, self._record = recorder, recorder()
+        self._decoder, self._prefixes, self._suffixes, self._recorder = decoder, prefixes, suffixes, recorder
+        self._record: Record  # a new one for each set of sizes
         self._steps: dict[tuple[int, int], _Step] = {}
         self._recordings: dict[tuple[int, int], tuple[Callable[[], None], torch.Tensor]] = {}
         self._sizes: tuple[int, ...] = ()
