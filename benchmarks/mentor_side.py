@@ -32,8 +32,8 @@ from mentor_pl.engines.cascade.engine import CascadeEngine
 from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.engines.sampling import sample_tokens, uniforms
 from mentor_pl.files.references import write_references
+from mentor_pl.losses import GRPOLoss
 from mentor_pl.messages import Message, ToolCall, ToolResult, ToolSpec
-from mentor_pl.objectives import ClippedSurrogate
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.base import RewardComponent
 from mentor_pl.rewards.program import RewardProgram, RewardTerm
@@ -193,7 +193,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     module = MentorModule(
         student=FullStudent(str(arguments.folder), gradient_checkpointing=arguments.gradient_checkpointing),
         engine=engine,
-        objective=ClippedSurrogate(kl_weight=arguments.kl_weight),
+        loss=GRPOLoss(kl_weight=arguments.kl_weight),
         optimizer=functools.partial(torch.optim.AdamW, lr=1e-6, weight_decay=0.0),
         packing=arguments.packing,
     )

@@ -26,7 +26,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from mentor_pl import embedded
 from mentor_pl.cli.training import main as training
-from mentor_pl.training.flat_sharding import FlatShardedStrategy
+from mentor_pl.training.fsdp1 import FSDP1Strategy
 
 ROOT = Path(__file__).parents[1]
 MB = 1e6
@@ -77,7 +77,7 @@ class MemoryProbe(Callback):
         self.seen["at rest"] = _resident()
         parameters = [p for p in pl_module.parameters()]
         # FSDP1's are this rank's share alone.
-        ranks = trainer.world_size if isinstance(trainer.strategy, FlatShardedStrategy) else 1
+        ranks = trainer.world_size if isinstance(trainer.strategy, FSDP1Strategy) else 1
         self.seen["parameters"] = ranks * sum(p.numel() for p in parameters)
         self.seen["trained"] = ranks * sum(p.numel() for p in parameters if p.requires_grad)
 
@@ -157,7 +157,7 @@ def predicted(seen: dict[str, Any], strategy: str, kind: str) -> dict[str, float
     """Return the formula's bytes per rank (docs/scaling.md), all in float32."""
     ranks = 2 if strategy in SHARDED else 1
     weights, trained = 4 * seen["parameters"], 4 * seen["trained"]
-    at_rest = (weights + (weights if kind == "full" else 0)) / ranks  # full: the frozen start too
+    at_rest = (weights + (weights if kind == "full" else 0)) / ranks  # full: the reference policy too
     gathered = weights if strategy in SHARDED else 0
     # On CPU the engine keeps plain linear layers, nearly all of the weights, in oneDNN's layout too; with an adapter none is plain.
     engine = weights if kind == "full" else 0

@@ -108,7 +108,7 @@ def memory(student: Student, work: Work, *, devices: int, sharded: bool) -> dict
 
 
 def operations(student: Student, positions: float, *, checkpointing: bool) -> float:
-    """Return the floating-point operations of training on some positions: forward and backward, recomputation, the frozen start.
+    """Return the floating-point operations of training on some positions: forward and backward, recomputation, the reference policy.
 
     Kaplan et al., arXiv:2001.08361, section 2.1: 2 N a position forward, twice that backward. The gradient of frozen weights is not formed.
     """

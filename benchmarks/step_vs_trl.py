@@ -84,7 +84,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2, help="measured steps in each run")
     parser.add_argument("--warm-up", type=int, default=1, help="steps before them that are not measured")
-    parser.add_argument("--kl-weight", type=float, default=0.0, help="above 0 both sides score a frozen reference too")
+    parser.add_argument(
+        "--kl-weight", type=float, default=0.0, help="above 0 both sides score the reference policy too"
+    )
     parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--output", type=Path)
     Workload.add_arguments(parser)

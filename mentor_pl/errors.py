@@ -23,7 +23,7 @@ class DataFileError(MentorError):
 
 
 class PluginError(MentorError):
-    """A plugin failed to load, has a duplicate name, or broke the contract of its door."""
+    """A plugin failed to load, has a duplicate name, or broke the contract of its plugin point."""
 
 
 class RewardError(PluginError):

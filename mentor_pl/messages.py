@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Literal
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
@@ -61,7 +61,7 @@ class ToolCall:
         return row if self.parse_error is None else {**row, "parse_error": self.parse_error}
 
 
-class ToolStatus(str, Enum):
+class ToolStatus(StrEnum):
     """How a tool call ended.
 
     `ERROR` and `TIMEOUT` are the caller's doing (or the tool's honest answer) and are shown to the model; `INFRASTRUCTURE`

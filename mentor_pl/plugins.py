@@ -1,4 +1,4 @@
-"""The doors: entry points through which rewards, tools, students and engines come in, our own included."""
+"""The plugin points: entry points through which rewards, tools, students and engines come in, our own included."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from mentor_pl.errors import PluginError
 
-DOORS: dict[str, str] = {
+PLUGIN_POINTS: dict[str, str] = {
     "mentor_pl.rewards": "mentor_pl.rewards.base:RewardComponent",
     "mentor_pl.tools": "mentor_pl.tools.base:ToolBackend",
     "mentor_pl.students": "mentor_pl.students.base:StudentLoader",
@@ -22,7 +22,7 @@ class Plugin:
     """One entry point that was found.
 
     Attributes:
-        group: Entry-point group, one of `DOORS`.
+        group: Entry-point group, one of `PLUGIN_POINTS`.
         name: Name of the entry point: what `class_path` says in YAML.
         target: `module:Class` as written in the distribution's metadata.
         distribution: Name and version of the installed distribution.
@@ -52,7 +52,7 @@ def _load(entry: EntryPoint, base: type) -> tuple[type | None, str | None]:
 
 @functools.cache
 def _find(group: str) -> tuple[Plugin, ...]:
-    base = EntryPoint(name="base", value=DOORS[group], group=group).load()
+    base = EntryPoint(name="base", value=PLUGIN_POINTS[group], group=group).load()
     found: list[Plugin] = []
     seen: dict[str, str] = {}
     for entry in sorted(entry_points(group=group), key=lambda e: e.name):
@@ -75,25 +75,25 @@ def _find(group: str) -> tuple[Plugin, ...]:
 
 
 def find_plugins(*groups: str) -> tuple[Plugin, ...]:
-    """Load every entry point of the doors named, or of every door; one that fails is reported in its `error`, not raised.
+    """Load every entry point of the plugin points named, or of every plugin point; one that fails is reported in its `error`, not raised.
 
     Args:
-        groups: Of `DOORS`; all where none is named. Students and engines import torch, which takes seconds.
+        groups: Of `PLUGIN_POINTS`; all where none is named. Students and engines import torch, which takes seconds.
 
     Raises:
         PluginError: A group is unknown.
     """
     for group in groups:
-        if group not in DOORS:
-            raise PluginError(f"unknown plugin group {group!r}; the groups are {', '.join(DOORS)}")
-    return tuple(plugin for group in groups or DOORS for plugin in _find(group))
+        if group not in PLUGIN_POINTS:
+            raise PluginError(f"unknown plugin group {group!r}; the groups are {', '.join(PLUGIN_POINTS)}")
+    return tuple(plugin for group in groups or PLUGIN_POINTS for plugin in _find(group))
 
 
 def load_plugins(group: str) -> dict[str, type]:
-    """Return the classes of one door by name.
+    """Return the classes of one group by name.
 
     Args:
-        group: One of `DOORS`.
+        group: One of `PLUGIN_POINTS`.
 
     Raises:
         PluginError: The group is unknown.
@@ -102,7 +102,7 @@ def load_plugins(group: str) -> dict[str, type]:
 
 
 def describe_plugins(group: str) -> str:
-    """Say in one line per plugin what is installed for a door and from which distribution, for error messages."""
+    """Say in one line per plugin what is installed for a group and from which distribution, for error messages."""
     rows = [
         f"  {p.name} ({p.distribution})" + ("" if p.error is None else f" - failed to load: {p.error}")
         for p in find_plugins(group)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Literal
 
 from mentor_pl.messages import Message, ToolCall, ToolResult, ToolStatus
@@ -45,7 +45,7 @@ class Turn:
     tool_results: tuple[ToolResult, ...] = ()
 
 
-class StopReason(str, Enum):
+class StopReason(StrEnum):
     """Why a trajectory ended. Only `ANSWERED` means that the student finished by itself."""
 
     ANSWERED = "answered"

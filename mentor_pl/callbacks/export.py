@@ -9,8 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mentor_pl.callbacks.model_card import model_card
 from mentor_pl.students.export import export_student
+from mentor_pl.training.fsdp2 import gathered
 from mentor_pl.training.module import MentorModule
-from mentor_pl.training.sharding import gathered
 
 log = logging.getLogger(__name__)
 

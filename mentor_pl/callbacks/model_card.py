@@ -72,7 +72,7 @@ def _facts(config: Mapping[str, Any], steps: int) -> Iterator[tuple[str, str]]:
     model, data, trainer = config["model"], config["data"], config["trainer"]
     yield "base", f"`{_arguments(model['student']).get('path', '?')}`"
     yield "trained", _described(model["student"], without=("path",))
-    yield "objective", _described(model["objective"])
+    yield "loss", _described(model["loss"])
     if data["train_on"] == "rollouts":
         yield "reward", ", ".join(f"{term['name']} {term['weight']:g}" for term in data["reward"]["terms"])
         yield "rollouts", f"{data['prompts_per_round']} prompts x {data['group_size']}, {_pairs(data['sampling'])}"

@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.text import Text
 
 from mentor_pl.chat.protocol import ChatProtocol
-from mentor_pl.chatting.conversation import Conversation
-from mentor_pl.chatting.terminal import TerminalChat
 from mentor_pl.cli.plugins import PluginErrors, plugin_hint
 from mentor_pl.engines.auto import AutoEngine
 from mentor_pl.engines.base import RolloutEngine, SamplingParams
 from mentor_pl.errors import ConfigError, MentorError
+from mentor_pl.interactive.conversation import Conversation
+from mentor_pl.interactive.terminal import TerminalChat
 from mentor_pl.plugins import load_plugins
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.students.full import FullStudent
@@ -28,7 +28,7 @@ from mentor_pl.tools.functions import PythonFunctions
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.training.policy import max_context
 
-_DOORS = ("mentor_pl.tools", "mentor_pl.engines")
+_PLUGIN_POINTS = ("mentor_pl.tools", "mentor_pl.engines")
 
 
 def chat(
@@ -107,7 +107,7 @@ def settings_of_run(config_file: Path) -> tuple[list[ToolBackend], RolloutLimits
         data = yaml.safe_load(config_file.read_text(encoding="utf-8"))["data"]
         parsed = parser.parse_object({key: data[key] for key in ("tools", "limits") if key in data})
     except (ArgumentError, KeyError, TypeError, yaml.YAMLError) as problem:
-        hint = plugin_hint(str(problem), *_DOORS)
+        hint = plugin_hint(str(problem), *_PLUGIN_POINTS)
         raise ConfigError(
             f"{config_file}: data.tools or data.limits cannot be built: {problem}; give --tools and --limits yourself\n{hint}".rstrip()
         ) from problem
@@ -116,13 +116,13 @@ def settings_of_run(config_file: Path) -> tuple[list[ToolBackend], RolloutLimits
 
 
 class _Parser(PluginErrors, ArgumentParser):
-    doors = _DOORS
+    groups = _PLUGIN_POINTS
 
 
 def main(argv: list[str]) -> None:
     """Run `mentor-pl chat`."""
-    for door in _DOORS:
-        load_plugins(door)
+    for group in _PLUGIN_POINTS:
+        load_plugins(group)
     transformers.utils.logging.disable_progress_bar()
     try:
         auto_cli(chat, args=argv, parser_class=_Parser, prog="mentor-pl chat")

@@ -20,7 +20,7 @@ from mentor_pl.files.references import write_references
 from mentor_pl.plugins import load_plugins
 from mentor_pl.references.attempt import AttemptLimits, Endpoint
 from mentor_pl.references.budget import Account, Budget, Spending
-from mentor_pl.references.collect import Collector, Harvest, Sampling
+from mentor_pl.references.collect import CollectionReport, Collector, Sampling
 from mentor_pl.references.journal import Journal
 from mentor_pl.references.openai_teacher import OpenAITeacher
 from mentor_pl.references.prompts import read_prompts
@@ -85,10 +85,10 @@ def collect(
         task = progress.add_task("collecting", total=total, kept=0)
 
         def advance() -> None:
-            progress.update(task, advance=1, kept=collector.harvest.references)
+            progress.update(task, advance=1, kept=collector.report.references)
 
         write_references(output, collector.references(read_prompts(prompts, toolbox.specs), advance))
-    report = _report(collector.harvest, account, before, teacher)
+    report = _report(collector.report, account, before, teacher)
     write_rows(output.with_suffix(".report.json"), [report])
     _print(report, output, console)
 
@@ -104,19 +104,19 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console)
 
 
-def _report(harvest: Harvest, account: Account, before: Spending, teacher: Teacher) -> dict[str, Any]:
+def _report(report: CollectionReport, account: Account, before: Spending, teacher: Teacher) -> dict[str, Any]:
     spent = asdict(account.spent)
     return {
         "teacher": dict(teacher.identity),
-        "prompts": harvest.prompts,
-        "solved": harvest.solved,
-        "yield": harvest.solved / harvest.prompts if harvest.prompts else 0.0,
-        "references": harvest.references,
-        "attempts": harvest.attempts,
-        "verified": harvest.verified,
-        "not_verified": dict(harvest.causes.most_common()),
-        "tool_calls": dict(harvest.calls.most_common()),
-        "used_in": dict(harvest.used_in.most_common()),
+        "prompts": report.prompts,
+        "solved": report.solved,
+        "yield": report.solved / report.prompts if report.prompts else 0.0,
+        "references": report.references,
+        "attempts": report.attempts,
+        "verified": report.verified,
+        "not_verified": dict(report.causes.most_common()),
+        "tool_calls": dict(report.calls.most_common()),
+        "used_in": dict(report.used_in.most_common()),
         "spent": {**spent, "cost": account.cost},
         "spent_this_time": {key: spent[key] - earlier for key, earlier in asdict(before).items()},
         "retried": dict(teacher.faults.most_common()),
@@ -144,7 +144,7 @@ def _print(report: dict[str, Any], output: Path, console: Console) -> None:
 
 
 class _Parser(PluginErrors, ArgumentParser):
-    doors = ("mentor_pl.rewards", "mentor_pl.tools")
+    groups = ("mentor_pl.rewards", "mentor_pl.tools")
 
 
 def _names_local_teacher(argv: list[str]) -> bool:
@@ -158,13 +158,13 @@ def _names_local_teacher(argv: list[str]) -> bool:
 
 def main(argv: list[str]) -> None:
     """Run `mentor-pl collect`."""
-    for door in _Parser.doors:
-        load_plugins(door)
+    for group in _Parser.groups:
+        load_plugins(group)
     # Only a teacher of one's own needs torch, which takes seconds to import.
     if _names_local_teacher(argv):
         importlib.import_module("mentor_pl.references.local_teacher")
-        for door in ("mentor_pl.students", "mentor_pl.engines"):
-            load_plugins(door)
+        for group in ("mentor_pl.students", "mentor_pl.engines"):
+            load_plugins(group)
     try:
         auto_cli(collect, args=argv, as_positional=False, parser_class=_Parser, prog="mentor-pl collect")
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""`mentor-pl plugins`: what came through the doors. And what a parser says where a plugin's name or argument is misspelt."""
+"""`mentor-pl plugins`: what came through the plugin points. And what a parser says where a plugin's name or argument is misspelt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mentor_pl.errors import MentorError
-from mentor_pl.plugins import DOORS, Plugin, describe_plugins, find_plugins
+from mentor_pl.plugins import PLUGIN_POINTS, Plugin, describe_plugins, find_plugins
 
 if TYPE_CHECKING:
     _Parser = ArgumentParser
@@ -24,21 +24,21 @@ _UNKNOWN_CLASS = re.compile(r"Expected a dot import path string: (\S+)|given cla
 _UNKNOWN_OPTION = re.compile(r"given class_path '([^']+)':\s+Option '([^']+)' is not accepted")
 
 
-def plugins(door: str | None = None) -> int:
+def plugins(group: str | None = None) -> int:
     """List the plugins that are installed: name, class, distribution, and why one failed to load.
 
     Args:
-        door: Entry-point group to list alone, for example mentor_pl.rewards; every door without it.
+        group: Entry-point group to list alone, for example mentor_pl.rewards; every plugin point without it.
 
     Returns:
         The number of plugins that failed to load.
 
     Raises:
-        PluginError: There is no such door.
+        PluginError: There is no such group.
     """
-    found = find_plugins(*[door] if door else [])
-    table = Table(title="Plugins by door", title_justify="left")
-    for heading in ("door", "name", "class", "distribution"):
+    found = find_plugins(*[group] if group else [])
+    table = Table(title="Plugins by group", title_justify="left")
+    for heading in ("group", "name", "class", "distribution"):
         table.add_column(heading, overflow="fold")
     for plugin in found:
         name = f"[red]{plugin.name}[/red]" if plugin.error else plugin.name
@@ -69,24 +69,24 @@ class PluginErrors(_Parser):
     """Mixin for an `ArgumentParser`, put before it: its errors name the plugins or arguments that there are.
 
     Attributes:
-        doors: Entry-point groups whose plugins it names; all where empty.
+        groups: Entry-point groups whose plugins it names; all where empty.
     """
 
-    doors: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Add what is known to jsonargparse's message."""
-        hint = plugin_hint(message, *self.doors)
+        hint = plugin_hint(message, *self.groups)
         known = hint.partition("\n")[0] in message  # from the parser of a nested config, which is of this class too
         super().error(message if known else f"{message}\n{hint}", ex)
 
 
-def plugin_hint(message: str, *doors: str) -> str:
+def plugin_hint(message: str, *groups: str) -> str:
     """Say what jsonargparse's message leaves out: which plugins are installed, and which arguments a class takes.
 
     Args:
         message: The parser's error message.
-        doors: Entry-point groups to look in; all where none is named.
+        groups: Entry-point groups to look in; all where none is named.
 
     Returns:
         Lines that follow the message; "" where it is about something else.
@@ -94,16 +94,16 @@ def plugin_hint(message: str, *doors: str) -> str:
     if option := _UNKNOWN_OPTION.search(message):
         return _known_arguments(*option.groups())
     if unknown := _UNKNOWN_CLASS.search(message):
-        return _known_plugins(unknown[1] or unknown[2], doors or tuple(DOORS))
+        return _known_plugins(unknown[1] or unknown[2], groups or tuple(PLUGIN_POINTS))
     return ""
 
 
-def _known_plugins(name: str, doors: tuple[str, ...]) -> str:
-    found = find_plugins(*doors)
+def _known_plugins(name: str, groups: tuple[str, ...]) -> str:
+    found = find_plugins(*groups)
     lines = [f"No plugin is named {name!r}{_suggest(name, [p.name for p in found])}; installed are"]
     if broken := [p for p in found if p.name == name]:
         lines = [f"The plugin {name!r} ({broken[0].distribution}) failed to load: {broken[0].error}; installed are"]
-    lines += [f"{door}:\n{describe_plugins(door)}" for door in doors]
+    lines += [f"{group}:\n{describe_plugins(group)}" for group in groups]
     return "\n".join(lines)
 
 
@@ -118,8 +118,10 @@ def _known_arguments(path: str, option: str) -> str:
 
 
 def _of_loaded_doors() -> list[Plugin]:
-    """Plugins of the doors whose base class is imported: naming a distribution is not worth importing torch."""
-    return [p for door, base in DOORS.items() if base.partition(":")[0] in sys.modules for p in find_plugins(door)]
+    """Plugins of the plugin points whose base class is imported: naming a distribution is not worth importing torch."""
+    return [
+        p for group, base in PLUGIN_POINTS.items() if base.partition(":")[0] in sys.modules for p in find_plugins(group)
+    ]
 
 
 def _suggest(name: str, known: list[str]) -> str:

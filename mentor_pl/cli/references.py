@@ -171,13 +171,13 @@ _COMMANDS: dict[str, Callable[..., object]] = {
 
 
 class _Parser(PluginErrors, ArgumentParser):
-    doors = ("mentor_pl.rewards", "mentor_pl.tools")
+    groups = ("mentor_pl.rewards", "mentor_pl.tools")
 
 
 def main(argv: list[str]) -> None:
     """Run `mentor-pl references`; exit code 1 where `check` finds something to mend."""
-    for door in _Parser.doors:
-        load_plugins(door)
+    for group in _Parser.groups:
+        load_plugins(group)
     parser = _Parser(prog="mentor-pl references", description=__doc__)
     subcommands = parser.add_subcommands(dest="command")
     for name, function in _COMMANDS.items():

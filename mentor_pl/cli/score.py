@@ -40,7 +40,7 @@ def score(
     taken, or null).
 
     Args:
-        program: The reward programme, for example configs/rewards/mentor.yaml.
+        program: The reward program, for example configs/rewards/mentor.yaml.
         references: JSON Lines file of references.
         trajectories: JSON Lines file of trajectories.
         output: JSON Lines file to write; without it (and without --explain) the rows are printed.
@@ -161,7 +161,7 @@ def _call(call: ToolCall) -> str:
 
 
 class _Parser(PluginErrors, ArgumentParser):
-    doors = (REWARDS,)
+    groups = (REWARDS,)
 
 
 def main(argv: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The door for rollout engines (entry-point group `mentor_pl.engines`): token ids in, sampled token ids and log-probabilities out."""
+"""The plugin point for rollout engines (`mentor_pl.engines`): token ids in, sampled ids and log-probabilities out."""
 
 from __future__ import annotations
 

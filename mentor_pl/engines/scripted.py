@@ -15,7 +15,7 @@ from mentor_pl.trajectory import Completion
 class ScriptedEngine(RolloutEngine):
     """Answers each request of a row with the next turn of its script; log-probabilities are 0.
 
-    Every session plays the script from the start. The session also holds its caller to the door's contract: a row that is continued
+    Every session plays the script from the start. The session also holds its caller to the plugin point's contract: a row that is continued
     must keep every token it had.
     """
 

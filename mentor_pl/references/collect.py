@@ -11,7 +11,7 @@ from mentor_pl.errors import ConfigError
 from mentor_pl.reference import Reference
 from mentor_pl.references.attempt import Attempt, AttemptLimits, Endpoint, Stopped
 from mentor_pl.references.budget import BudgetSpentError
-from mentor_pl.references.selection import Preference, choose, reference_of, why_refused
+from mentor_pl.references.selection import Preference, choose, reference_of, rejection_reason
 from mentor_pl.references.teacher import ConversationRefusedError, TeacherError, UnavailableError
 from mentor_pl.rewards.base import RewardComponent
 from mentor_pl.tools.toolbox import ToolBox
@@ -60,7 +60,7 @@ class Sampling:
 
 
 @dataclass(slots=True, kw_only=True)
-class Harvest:
+class CollectionReport:
     """What a collection brought.
 
     Attributes:
@@ -137,7 +137,7 @@ def select(
         cause = (
             attempt
             if isinstance(attempt, str)
-            else why_refused(attempt, prompt, judges, max_failed_calls=sampling.max_failed_calls)
+            else rejection_reason(attempt, prompt, judges, max_failed_calls=sampling.max_failed_calls)
         )
         if cause is not None:
             causes.append(cause)
@@ -174,7 +174,7 @@ class Collector:
         limits: Of one attempt.
 
     Attributes:
-        harvest: What came of it so far.
+        report: What came of it so far.
 
     Raises:
         ConfigError: Several samples at temperature 0 would all be the same.
@@ -189,7 +189,7 @@ class Collector:
         limits: AttemptLimits,
     ) -> None:
         sampling.check_temperature(endpoint.teacher.identity.get("temperature"))
-        self.harvest = Harvest()
+        self.report = CollectionReport()
         self._endpoint, self._toolbox, self._judges = endpoint, toolbox, judges
         self._sampling, self._limits = sampling, limits
         self._unavailable_in_a_row = 0
@@ -219,7 +219,7 @@ class Collector:
                 if not waiting:
                     return
                 outcome = waiting.popleft().result()
-                self.harvest.take(outcome)
+                self.report.take(outcome)
                 progress()
                 yield from outcome.references
         finally:

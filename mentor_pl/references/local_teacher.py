@@ -16,7 +16,7 @@ from mentor_pl.errors import ConfigError
 from mentor_pl.files.trajectories import trajectory_from_row, trajectory_to_row
 from mentor_pl.reference import Reference
 from mentor_pl.references.attempt import AttemptLimits
-from mentor_pl.references.collect import Harvest, Sampling, select
+from mentor_pl.references.collect import CollectionReport, Sampling, select
 from mentor_pl.references.journal import Journal, journal_key
 from mentor_pl.references.teacher import Teacher
 from mentor_pl.rewards.base import RewardComponent
@@ -95,7 +95,7 @@ class LocalCollector:
         limits: Of one attempt.
 
     Attributes:
-        harvest: What came of it so far.
+        report: What came of it so far.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class LocalCollector:
         limits: AttemptLimits,
     ) -> None:
         sampling.check_temperature(teacher.sampling.temperature)
-        self.harvest = Harvest()
+        self.report = CollectionReport()
         self._teacher, self._journal, self._toolbox = teacher, journal, toolbox
         self._judges, self._sampling, self._limits = judges, sampling, limits
         self._runner: RolloutRunner | None = None
@@ -131,7 +131,7 @@ class LocalCollector:
                 outcome = select(
                     prompt, attempts, judges=self._judges, sampling=self._sampling, teacher=self._teacher.name
                 )
-                self.harvest.take(outcome)
+                self.report.take(outcome)
                 progress()
                 yield from outcome.references
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from mentor_pl.errors import ConfigError, DataFileError
 from mentor_pl.reference import Reference
-from mentor_pl.references.selection import Preference, choose, reference_of, why_refused
+from mentor_pl.references.selection import Preference, choose, reference_of, rejection_reason
 from mentor_pl.rewards.base import RewardComponent
 from mentor_pl.trajectory import Trajectory
 
@@ -52,7 +52,7 @@ def references_from_trajectories(
                 f"a trajectory names the reference {trajectory.reference_id!r}, which the reference file does not have; "
                 "give the file that its prompts came from"
             )
-        if (only_unsolved and prompt.prompt in solved) or why_refused(trajectory, prompt, judges):
+        if (only_unsolved and prompt.prompt in solved) or rejection_reason(trajectory, prompt, judges):
             continue
         kept[prompt.reference_id] = choose([*kept.get(prompt.reference_id, []), trajectory], keep=keep, prefer=prefer)
     for reference in old.values():

@@ -15,7 +15,7 @@ Preference = Literal["first", "shortest", "diverse"]
 tools as different as can be, shortest first."""
 
 
-def why_refused(
+def rejection_reason(
     trajectory: Trajectory, reference: Reference, judges: Sequence[RewardComponent], *, max_failed_calls: int = 0
 ) -> str | None:
     """Say why an attempt may not become a reference.

@@ -56,11 +56,11 @@ def render_report(run: Run) -> str:
 def _facts(run: Run) -> list[tuple[str, str]]:
     model, data = run.config.get("model", {}), run.config.get("data", {})
     student = model.get("student", {})
-    objective = model.get("objective", {})
+    loss = model.get("loss", {})
     terms = [term["name"] for term in (data.get("reward") or {}).get("terms", [])]
     return [
         ("student", f"{_class(student)}({student.get('init_args', {}).get('path', '')})"),
-        ("objective", _class(objective)),
+        ("loss", _class(loss)),
         ("reward terms", ", ".join(terms) or "none"),
         ("references", str(data.get("references", ""))),
         ("seed", str(run.config.get("seed_everything", ""))),

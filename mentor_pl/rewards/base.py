@@ -1,4 +1,4 @@
-"""The door for reward components (entry-point group `mentor_pl.rewards`)."""
+"""The plugin point for reward components (entry-point group `mentor_pl.rewards`)."""
 
 from __future__ import annotations
 

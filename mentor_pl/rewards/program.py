@@ -1,4 +1,4 @@
-"""A reward as a programme of exits and weighted, gated terms: all of it configuration."""
+"""A reward as a program of exits and weighted, gated terms: all of it configuration."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RewardTerm:
     """Adds `weight * score`, or with a gate `weight * score * (gate_floor + (1 - gate_floor) * gate's score)`.
 
     Attributes:
-        name: How other terms, logs and score files name this term; unique in its programme.
+        name: How other terms, logs and score files name this term; unique in its program.
         component: What gives the score, in [0, 1].
         weight: What a score of 1 is worth; negative for a penalty.
         gate: Name of another term whose (unweighted) score scales this term; none where left out.
@@ -82,7 +82,7 @@ class ScoredGroup:
     Attributes:
         group: What was scored, with G trajectories.
         rewards: Of each trajectory, [G].
-        scores: Of each term by name, in the programme's order: its component's score for each trajectory, [G], in [0, 1]. Also of
+        scores: Of each term by name, in the program's order: its component's score for each trajectory, [G], in [0, 1]. Also of
             trajectories that left by an exit, whose reward does not depend on them.
         exits: Name of the exit that each trajectory took, [G]; None where it took none.
     """
@@ -114,7 +114,7 @@ class RewardProgram:
         object.__setattr__(self, "exits", tuple(self.exits))
         object.__setattr__(self, "need_teacher", tuple(self.need_teacher))
         if not self.terms:
-            raise ConfigError("the reward programme has no terms; give it at least one")
+            raise ConfigError("the reward program has no terms; give it at least one")
         for name, count in Counter(term.name for term in self.terms).items():
             if count > 1:
                 raise ConfigError(f"{count} reward terms are named {name!r}; give every term its own name")

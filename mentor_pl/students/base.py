@@ -1,4 +1,4 @@
-"""The door for student loaders (entry-point group `mentor_pl.students`)."""
+"""The plugin point for student loaders (entry-point group `mentor_pl.students`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A student of which a low-rank adapter is trained; its frozen reference is itself with the adapter switched off."""
+"""A student of which a low-rank adapter is trained; its reference policy is itself with the adapter switched off."""
 
 from __future__ import annotations
 

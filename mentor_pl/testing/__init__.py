@@ -1,4 +1,4 @@
-"""Checkers of the doors' contracts, for a plugin's own tests.
+"""Checkers of the plugin points' contracts, for a plugin's own tests.
 
 Each raises `PluginError`, naming what was found and what the contract says. They import what they check, and no more: a reward plugin's
 test needs no torch.

@@ -1,4 +1,4 @@
-"""How a checker says that a plugin broke its door's contract."""
+"""How a checker says that a plugin broke its plugin point's contract."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def require(holds: bool, plugin: object, found: str, contract: str) -> None:
         holds: Whether it is kept.
         plugin: The plugin's instance.
         found: What it did.
-        contract: What its door demands.
+        contract: What its plugin point demands.
 
     Raises:
         PluginError: It is not kept.

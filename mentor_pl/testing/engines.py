@@ -20,7 +20,7 @@ _TOKENS = 8
 def check_rollout_engine(
     engine: RolloutEngine, model: nn.Module, prompts: Sequence[Sequence[int]], atol: float = 1e-3
 ) -> None:
-    """Check that an engine keeps its door's contract; does not close it.
+    """Check that an engine keeps its plugin point's contract; does not close it.
 
     Completions must keep their budget, end with the stop token where they say so, carry the version of the weights and the
     log-probabilities that `model` itself gives its tokens (temperature 1), and not depend on what else is generated beside them. A row

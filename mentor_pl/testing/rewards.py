@@ -82,7 +82,7 @@ def awkward_trajectories() -> Iterator[Case]:
 
 
 def check_reward_component(component: RewardComponent, cases: Sequence[Case] = ()) -> None:
-    """Check that a component keeps its door's contract on awkward trajectories and on your own.
+    """Check that a component keeps its plugin point's contract on awkward trajectories and on your own.
 
     It must score every one in [0, 1], alone and in a group alike, always the same, from several threads at once, and whatever stands in a
     prompt or in a tool's output. What the scores should *be* is for your own asserts.

@@ -13,7 +13,7 @@ from mentor_pl.tools.base import ToolBackend
 
 
 def check_tool_backend(backend: ToolBackend, calls: Sequence[ToolCall] = ()) -> None:
-    """Check that a backend keeps its door's contract; does not close it.
+    """Check that a backend keeps its plugin point's contract; does not close it.
 
     Its specs must be constant, named once each, with JSON Schema for their arguments. A malformed call, one of an unknown tool and one
     with nonsense for arguments must come back as failed results and not raise. Sessions must run side by side.

@@ -1,4 +1,4 @@
-"""The door for tool backends (entry-point group `mentor_pl.tools`)."""
+"""The plugin point for tool backends (entry-point group `mentor_pl.tools`)."""
 
 from __future__ import annotations
 

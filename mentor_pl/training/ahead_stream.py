@@ -42,7 +42,7 @@ class AheadRolloutStream(RolloutStream):
             sync_s = self._sync()
             self._begin(self.rounds_done)
         began = time.perf_counter()
-        drawn = self.dated(self._finish())
+        drawn = self.with_staleness(self._finish())
         wait_s = time.perf_counter() - began
         if self._another_follows():
             if not fresh:  # else nothing has changed since
@@ -72,7 +72,7 @@ class AheadRolloutStream(RolloutStream):
     @torch.no_grad()
     def _sample(self, indices: Sequence[int], round_index: int) -> Round:
         """Run in the thread: no collectives here, and nothing that the trainer changes."""
-        return self.scored(*self.roll_out(self.module.engine, indices, round_index))
+        return self.score_groups(*self.roll_out(self.module.engine, indices, round_index))
 
     def _finish(self) -> Round:
         assert self._ahead is not None

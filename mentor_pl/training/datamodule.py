@@ -14,15 +14,15 @@ from mentor_pl.embedded import resolve
 from mentor_pl.engines.base import SamplingParams
 from mentor_pl.errors import ConfigError
 from mentor_pl.files.references import read_references
-from mentor_pl.objectives.advantages import AdvantageEstimator, GroupStandardized
+from mentor_pl.losses.advantages import AdvantageEstimator, GroupStandardized
 from mentor_pl.reference import Reference, group_by_prompt
 from mentor_pl.rewards.program import RewardProgram
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.toolbox import ToolBox
-from mentor_pl.training.agreement import check_exploration, check_imitation
 from mentor_pl.training.ahead_stream import AheadRolloutStream
+from mentor_pl.training.compatibility import check_exploration, check_imitation
 from mentor_pl.training.evaluation_stream import EvaluationStream
 from mentor_pl.training.module import MentorModule
 from mentor_pl.training.policy import max_context

@@ -1,4 +1,4 @@
-"""The LightningModule: a student and the objective that steers it."""
+"""The LightningModule: a student and the loss that steers it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from transformers import PreTrainedTokenizerBase
 from mentor_pl.engines.base import RolloutEngine
 from mentor_pl.errors import ConfigError
 from mentor_pl.evaluation.metrics import TaskMetrics
-from mentor_pl.evaluation.statistics import group_statistics
-from mentor_pl.objectives import LossInputs, LossOutput, Objective, TruncatedImportanceSampling
+from mentor_pl.evaluation.rollout_metrics import group_metrics
+from mentor_pl.losses import Loss, LossInputs, LossOutput, TruncatedImportanceSampling
 from mentor_pl.rollout.runner import RolloutStopped
 from mentor_pl.students.base import StudentLoader
 from mentor_pl.training.batching import PolicyBatch
-from mentor_pl.training.policy import FrozenStart, Policy
+from mentor_pl.training.fsdp2 import check_strategy, gathered, shard
+from mentor_pl.training.policy import Policy, ReferencePolicy
 from mentor_pl.training.sharded_checkpoints import trained_names
-from mentor_pl.training.sharding import check_strategy, gathered, shard
 from mentor_pl.training.step_totals import StepTotals
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ PROGRESS_BAR = {
 
 
 class MentorModule(LightningModule):
-    """A student, trained by an objective. Optimisation is Lightning's automatic one.
+    """A student, trained by a loss. Optimisation is Lightning's automatic one.
 
     Args:
         student: Builds the student and its tokenizer.
         engine: Samples the student's completions.
-        objective: Turns log-probabilities into a loss.
+        loss: Turns log-probabilities into a loss.
         optimizer: The optimiser, without its parameters.
         lr_scheduler: A learning-rate scheduler, stepped after every weight update.
         correction: Corrects for samples of another policy than the trained one: `TruncatedImportanceSampling`, or null for none.
@@ -63,7 +63,7 @@ class MentorModule(LightningModule):
         self,
         student: StudentLoader,
         engine: RolloutEngine,
-        objective: Objective,
+        loss: Loss,
         optimizer: OptimizerCallable,
         lr_scheduler: LRSchedulerCallable | None = None,
         correction: TruncatedImportanceSampling | None = None,
@@ -74,7 +74,7 @@ class MentorModule(LightningModule):
         self.strict_loading = False  # a checkpoint of an adapter holds the adapter only
         self.loader = student
         self.engine = engine
-        self.objective = objective
+        self.loss = loss
         self.correction = correction
         self.student: nn.Module | None = None
         self.policy: Policy
@@ -86,7 +86,7 @@ class MentorModule(LightningModule):
         self._make_lr_scheduler = lr_scheduler
         self._packing = packing
         self._logprob_chunk_tokens = logprob_chunk_tokens
-        self._frozen_start: FrozenStart | None = None
+        self._ref_policy: ReferencePolicy | None = None
         self._step_totals = StepTotals()
         self._train_began = self._train_s = 0.0
         self._metrics: dict[str, TaskMetrics] = {}
@@ -106,16 +106,16 @@ class MentorModule(LightningModule):
         return int(pad)
 
     def configure_model(self) -> None:
-        """Load the student, once. The frozen start is taken here, before any checkpoint is restored."""
+        """Load the student, once. The reference policy is taken here, before any checkpoint is restored."""
         if self.student is not None:
             return
         strategy = self.trainer.strategy
         check_strategy(strategy)
         student = self.loader.load_model()
-        if self.objective.needs_reference and self.trainer.state.fn == "fit":
-            self._frozen_start = FrozenStart(student)
-            if self._frozen_start.copy is not None:
-                self._frozen_start.copy = shard(self._frozen_start.copy, strategy)
+        if self.loss.needs_ref_policy and self.trainer.state.fn == "fit":
+            self._ref_policy = ReferencePolicy(student)
+            if self._ref_policy.copy is not None:
+                self._ref_policy.copy = shard(self._ref_policy.copy, strategy)
         self.student = shard(student, strategy)
         self.policy = Policy(self.student, packing=self._packing, chunk_tokens=self._logprob_chunk_tokens)
 
@@ -157,20 +157,20 @@ class MentorModule(LightningModule):
     def training_step(self, batch: PolicyBatch, batch_idx: int) -> Tensor:
         """Return the micro-batch's share of the step's loss."""
         # The reference first: its forward pass needs no room beside the activations that the gradient waits for.
-        reference = None if self._frozen_start is None else self.policy.score_frozen(batch, self._frozen_start)
+        reference = None if self._ref_policy is None else self.policy.score_ref_policy(batch, self._ref_policy)
         logprobs, entropies = self.policy.score(batch)
         old_logprobs, correction = batch.sampling_logprobs, None
         if self.correction is not None:
             old_logprobs = logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
             correction = self.correction(old_logprobs, batch.sampling_logprobs)
-        output = self.objective(
+        output = self.loss(
             LossInputs(
                 logprobs=logprobs,
                 sampling_logprobs=batch.sampling_logprobs,
                 old_logprobs=old_logprobs,
                 weights=torch.ones_like(batch.sampling_logprobs) if correction is None else correction.weights,
                 advantages=batch.advantages,
-                reference_logprobs=reference,
+                ref_policy_logprobs=reference,
                 entropies=entropies,
                 num_loss_tokens=batch.num_loss_tokens,
             )
@@ -196,7 +196,7 @@ class MentorModule(LightningModule):
         """Log an optimiser step once, the same whatever it was split into."""
         rollout: dict[str, float] = {}
         if batch.scored_groups:
-            rollout = group_statistics(batch.scored_groups) | batch.rollout_metrics
+            rollout = group_metrics(batch.scored_groups) | batch.rollout_metrics
         self._step_totals.add(
             {f"mean {name}": value for name, value in output.means.items()}
             | {f"rank {name}": value / self.trainer.world_size for name, value in rollout.items()}

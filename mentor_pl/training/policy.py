@@ -1,4 +1,4 @@
-"""The student as a policy: scoring tokens under its present weights and under the frozen start."""
+"""The student as a policy: scoring tokens under its present weights and under the reference policy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mentor_pl.training.packed_attention import packed_attention, supports_packi
 log = logging.getLogger(__name__)
 
 
-class FrozenStart:
+class ReferencePolicy:
     """The weights that training started from: the adapter switched off where there is one, else a frozen copy.
 
     The copy is kept out of the module tree, so that it is neither trained nor saved.
@@ -89,7 +89,7 @@ class Policy:
             )
 
     @torch.no_grad()
-    def score_still(self, batch: PolicyBatch, model: nn.Module | None = None) -> Tensor:
+    def score_no_grad(self, batch: PolicyBatch, model: nn.Module | None = None) -> Tensor:
         """Return the log-probabilities of a batch's trained tokens, without gradient and without the noise of dropout, [N]."""
         model = self.model if model is None else model
         training = model.training
@@ -99,10 +99,10 @@ class Policy:
         finally:
             model.train(training)
 
-    def score_frozen(self, batch: PolicyBatch, start: FrozenStart) -> Tensor:
-        """Return the log-probabilities of a batch's trained tokens under the frozen start, [N]."""
+    def score_ref_policy(self, batch: PolicyBatch, start: ReferencePolicy) -> Tensor:
+        """Return the log-probabilities of a batch's trained tokens under the reference policy, [N]."""
         with start(self.model) as model:
-            return self.score_still(batch, model)
+            return self.score_no_grad(batch, model)
 
 
 def max_context(model: nn.Module) -> int:

@@ -14,8 +14,8 @@ from lightning.pytorch import Trainer
 
 from mentor_pl.engines.base import RolloutEngine, SamplingParams
 from mentor_pl.errors import EngineError
-from mentor_pl.evaluation.statistics import work_statistics
-from mentor_pl.objectives.advantages import AdvantageEstimator
+from mentor_pl.evaluation.rollout_metrics import work_metrics
+from mentor_pl.losses.advantages import AdvantageEstimator
 from mentor_pl.rewards.program import RewardProgram, ScoredGroup
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training.batching import PolicyBatch, packed_batch, padded_batch, split_evenly
@@ -134,7 +134,7 @@ class TrainingStream(ABC):
         for step in range(self.plan.steps_per_round):
             chosen = [s for its_step, group in zip(step_of, samples, strict=True) if its_step == step for s in group]
             total = max(1.0, self._sum_over_ranks(sum(s.num_loss_tokens for s in chosen)))
-            if not self.module.objective.needs_all_tokens:
+            if not self.module.loss.needs_all_tokens:
                 chosen = [s for s in chosen if bool(s.advantages.any())]
             parts = split_evenly(chosen, self.trainer.accumulate_grad_batches)
             batches = [make(part, pad_token_id=self.module.pad_token_id, num_loss_tokens=total) for part in parts]
@@ -150,7 +150,7 @@ class TrainingStream(ABC):
     def _with_old_logprobs(self, batch: PolicyBatch) -> PolicyBatch:
         """Note what the present weights make of a batch that is trained on once other steps have moved them."""
         with self.trainer.precision_plugin.forward_context():
-            logprobs = self.module.policy.score_still(batch.to(self.module.device))
+            logprobs = self.module.policy.score_no_grad(batch.to(self.module.device))
         return replace(batch, old_logprobs=logprobs)
 
     def _sum_over_ranks(self, value: float) -> float:
@@ -201,7 +201,7 @@ class RolloutStream(TrainingStream):
         with self.module.rollout_engine() as engine:
             sync_s = time.perf_counter() - started
             groups, metrics = self.roll_out(engine, indices, self.rounds_done)
-        return self.dated(self.scored(groups, metrics | {"time/sync_s": sync_s}))
+        return self.with_staleness(self.score_groups(groups, metrics | {"time/sync_s": sync_s}))
 
     def roll_out(
         self, engine: RolloutEngine, indices: Sequence[int], round_index: int
@@ -221,13 +221,13 @@ class RolloutStream(TrainingStream):
             should_stop=self.should_stop,
         )
         rollout_s = time.perf_counter() - started
-        return groups, {"time/rollout_s": rollout_s, **work_statistics(groups, self.runner.statistics, rollout_s)}
+        return groups, {"time/rollout_s": rollout_s, **work_metrics(groups, self.runner.statistics, rollout_s)}
 
     def should_stop(self) -> bool:
         """Tell whether this process was asked to end."""
         return self.module.stop_signal != 0
 
-    def scored(self, groups: Sequence[TrajectoryGroup], metrics: dict[str, float]) -> Round:
+    def score_groups(self, groups: Sequence[TrajectoryGroup], metrics: dict[str, float]) -> Round:
         """Score groups and compare their trajectories."""
         started = time.perf_counter()
         scored = tuple(self.reward.score_group(group) for group in groups)
@@ -238,7 +238,7 @@ class RolloutStream(TrainingStream):
             metrics=metrics | {"time/reward_s": reward_s},
         )
 
-    def dated(self, drawn: Round) -> Round:
+    def with_staleness(self, drawn: Round) -> Round:
         """Measure how many weight updates the trainer is ahead of the oldest weights that sampled this.
 
         Raises:

@@ -112,4 +112,4 @@ def test_an_unknown_door_is_refused() -> None:
     ):
         find_plugins("mentor_pl.reward")
     with pytest.raises(PluginError, match="unknown plugin group"):
-        load_plugins("mentor_pl.doors")
+        load_plugins("mentor_pl.nowhere")

@@ -38,7 +38,7 @@ def test_shards_are_gathered_for_the_rollout() -> None:
 
 
 def test_work_is_counted_in_passes_over_the_weights() -> None:
-    assert operations(FULL, 5, checkpointing=False) == 8 * 1000 * 5  # forward 2, backward 4, frozen start 2
+    assert operations(FULL, 5, checkpointing=False) == 8 * 1000 * 5  # forward 2, backward 4, reference policy 2
     assert operations(FULL, 5, checkpointing=True) == 10 * 1000 * 5
 
 

@@ -19,7 +19,7 @@ CONFIGS = ROOT / "configs"
 
 SMALL = {
     "model": {
-        "objective": {"init_args": {"kl_weight": 0.1}},  # so that the frozen start counts
+        "loss": {"init_args": {"kl_weight": 0.1}},  # so that the reference policy counts
         # With Adam's own eps, rounding decides the sign of the step of every weight whose gradient is about zero.
         "optimizer": {"init_args": {"lr": 0.01, "eps": 0.01}},
     },

@@ -18,7 +18,7 @@ from mentor_pl.callbacks.summary import RunSummary, summary_table
 from mentor_pl.cli.main import main
 from mentor_pl.errors import MentorError
 from mentor_pl.files.trajectories import iter_trajectories
-from mentor_pl.objectives.clipped_surrogate import ClippedSurrogate
+from mentor_pl.losses.grpo import GRPOLoss
 from tests.unit.training.runs import (
     Diary,
     make_data,
@@ -39,7 +39,7 @@ def references(tmp_path):
 # NonFiniteGuard ---------------------------------------------------------------------------------------------------
 
 
-class Poisoned(ClippedSurrogate):
+class Poisoned(GRPOLoss):
     """Gives a loss that is not a number in some steps."""
 
     def __init__(self, steps, value=math.nan):
@@ -69,7 +69,7 @@ class WeightsAfterEachStep(Callback):
 def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(tmp_path, references, caplog, value):
     seen, data = WeightsAfterEachStep(), make_data(references)
     trainer = make_trainer(tmp_path, seen, NonFiniteGuard(max_in_a_row=2), max_epochs=2, gradient_clip_val=1.0)
-    trainer.fit(make_module(objective=Poisoned({1}, value)), data)
+    trainer.fit(make_module(loss=Poisoned({1}, value)), data)
     data.close()
     start, first, second, third, _ = seen.seen
     assert not same(start, first)
@@ -85,7 +85,7 @@ def test_several_skipped_updates_in_a_row_end_the_run(tmp_path, references):
     with pytest.raises(
         MentorError, match="2 weight updates in a row .* the last at step 2; lower model.optimizer's lr"
     ):
-        trainer.fit(make_module(objective=Poisoned({1, 2})), data)
+        trainer.fit(make_module(loss=Poisoned({1, 2})), data)
     data.close()
     assert all(torch.isfinite(w).all() for w in seen.seen[-1].values())
 
@@ -93,7 +93,7 @@ def test_several_skipped_updates_in_a_row_end_the_run(tmp_path, references):
 def test_skipped_updates_that_are_not_in_a_row_do_not(tmp_path, references):
     data = make_data(references)
     trainer = make_trainer(tmp_path, NonFiniteGuard(max_in_a_row=2), max_epochs=2)
-    trainer.fit(make_module(objective=Poisoned({0, 2})), data)
+    trainer.fit(make_module(loss=Poisoned({0, 2})), data)
     data.close()
     assert trainer.global_step == 4
 

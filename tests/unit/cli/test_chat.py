@@ -13,11 +13,11 @@ from contextlib import suppress
 
 import pytest
 
-from mentor_pl.chatting.terminal import _visible
 from mentor_pl.cli.chat import main, settings_of_run
 from mentor_pl.embedded import resolve
 from mentor_pl.errors import ConfigError
 from mentor_pl.files import iter_trajectories, read_references
+from mentor_pl.interactive.terminal import _visible
 
 QUESTION = "Tom has 21 cards. Tom splits it equally into 7 parts and keeps one. What is the number now?"
 

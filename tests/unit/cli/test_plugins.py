@@ -13,7 +13,7 @@ from mentor_pl.plugins import load_plugins
 from tests.unit.test_plugins import GOOD, install
 
 ROOT = Path(__file__).parents[3]
-LIST = "from mentor_pl.cli.plugins import main; main(['--door', 'mentor_pl.rewards'])"
+LIST = "from mentor_pl.cli.plugins import main; main(['--group', 'mentor_pl.rewards'])"
 
 
 def run(code: str, *site: Path) -> subprocess.CompletedProcess[str]:

@@ -143,7 +143,7 @@ def test_a_misspelt_argument_is_refused_with_the_known_ones(
     assert "RewardTerm takes name, component, weight, gate, gate_floor (did you mean 'gate_floor'?)" in text
 
 
-def test_a_contradiction_in_the_programme_is_refused(
+def test_a_contradiction_in_the_program_is_refused(
     files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = refusal(program(mentor().replace("gate: correct", "gate: right"), tmp_path) + files, capsys)
@@ -178,7 +178,7 @@ class Model:
         self.reward = reward
 
 
-def test_a_programme_is_named_relative_to_the_config_that_names_it(tmp_path: Path) -> None:
+def test_a_program_is_named_relative_to_the_config_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "rewards").mkdir()
     (tmp_path / "rewards" / "mine.yaml").write_text(mentor())
     (tmp_path / "main.yaml").write_text("model:\n  reward: rewards/mine.yaml\n")

@@ -8,7 +8,7 @@ from mentor_pl.files import read_references
 from mentor_pl.messages import Message, ToolCall, ToolResult, ToolSpec, ToolStatus
 from mentor_pl.reference import Reference
 from mentor_pl.references.mentoring import references_from_trajectories
-from mentor_pl.references.selection import choose, why_refused
+from mentor_pl.references.selection import choose, rejection_reason
 from mentor_pl.rewards.correct import Correct
 from mentor_pl.trajectory import Completion, StopReason, Trajectory, Turn
 
@@ -46,12 +46,12 @@ def attempt(*names, sample=0, text="\\boxed{3}", stop=StopReason.ANSWERED, statu
     ],
 )
 def test_only_verified_attempts_are_taken(trajectory, cause):
-    assert why_refused(trajectory, PROMPT, [Correct()]) == cause
+    assert rejection_reason(trajectory, PROMPT, [Correct()]) == cause
 
 
 def test_failed_calls_may_be_allowed():
     failed = attempt("add", status=ToolStatus.TIMEOUT)
-    assert why_refused(failed, PROMPT, [Correct()], max_failed_calls=1) is None
+    assert rejection_reason(failed, PROMPT, [Correct()], max_failed_calls=1) is None
 
 
 def test_which_of_several_are_kept():

@@ -28,12 +28,12 @@ def mentor() -> RewardProgram:
     return load("mentor")
 
 
-def scored(program: RewardProgram, attempt: Trajectory, reference: Reference = REFERENCE) -> ScoredGroup:
+def scored_group(program: RewardProgram, attempt: Trajectory, reference: Reference = REFERENCE) -> ScoredGroup:
     return program.score_group(TrajectoryGroup(references=(reference,), trajectories=(attempt,)))
 
 
 def reward(program: RewardProgram, attempt: Trajectory) -> float:
-    return scored(program, attempt).rewards[0]
+    return scored_group(program, attempt).rewards[0]
 
 
 def test_the_honest_way_is_paid(mentor: RewardProgram) -> None:
@@ -41,14 +41,14 @@ def test_the_honest_way_is_paid(mentor: RewardProgram) -> None:
 
 
 def test_the_prompts_own_box_is_no_answer(mentor: RewardProgram) -> None:  # dagger
-    one = scored(mentor, trajectory("I do not know.", ADD))
+    one = scored_group(mentor, trajectory("I do not know.", ADD))
     assert (one.rewards, one.exits) == ((0.1,), ("unless Answered",))
 
 
 def test_an_answer_that_stands_in_the_prompt_is_not_read_from_there(mentor: RewardProgram) -> None:
     elsewhere = replace(REFERENCE, prompt=(Message(role="user", content="It is \\boxed{9}."),))
     for attempt in (trajectory("\\boxed{7}", ADD), trajectory("See the question.", ADD)):
-        assert scored(mentor, attempt).rewards == scored(mentor, attempt, elsewhere).rewards
+        assert scored_group(mentor, attempt).rewards == scored_group(mentor, attempt, elsewhere).rewards
 
 
 def test_a_box_in_a_tools_output_is_no_answer(mentor: RewardProgram) -> None:  # dagger
@@ -117,13 +117,13 @@ def test_a_tool_response_that_the_student_wrote_is_none(mentor: RewardProgram) -
 def test_a_cut_off_answer_is_none(mentor: RewardProgram) -> None:
     cut = trajectory("The answer is \\boxed{7} and", ADD, stop_reason=StopReason.MAX_COMPLETION_TOKENS)
     assert reward(mentor, cut) == 0.0
-    assert scored(mentor, cut).scores["correct"] == (0.0,)
+    assert scored_group(mentor, cut).scores["correct"] == (0.0,)
 
 
 def test_the_teachers_answer_cannot_be_had_by_an_empty_box(mentor: RewardProgram) -> None:
     assert reward(mentor, trajectory("\\boxed{}", ADD)) == 0.1
     nothing_to_find = replace(REFERENCE, answer="")
-    assert scored(mentor, trajectory("\\boxed{\\ }", ADD), nothing_to_find).scores["correct"] == (0.0,)
+    assert scored_group(mentor, trajectory("\\boxed{\\ }", ADD), nothing_to_find).scores["correct"] == (0.0,)
 
 
 def test_a_trajectory_without_turns_is_paid_nothing(mentor: RewardProgram) -> None:
@@ -142,4 +142,4 @@ def test_a_call_id_of_another_turn_does_not_excuse_a_failed_call(mentor: RewardP
         tool_results=(failed,),
     )
     attempt = replace(attempt, turns=(attempt.turns[0], again, attempt.turns[1]))
-    assert scored(mentor, attempt).scores["tool_match"] == (0.0,)
+    assert scored_group(mentor, attempt).scores["tool_match"] == (0.0,)

@@ -19,7 +19,7 @@ from mentor_pl.students.export import export_student
 from mentor_pl.students.full import FullStudent
 from mentor_pl.students.lora import LoraStudent
 from mentor_pl.students.nf4 import Nf4LoraStudent
-from mentor_pl.training.sharding import gathered
+from mentor_pl.training.fsdp2 import gathered
 
 MakeFolder = Callable[..., Path]
 PROMPT = [2, 40, 90, 7, 100, 33]

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, Trainer
 
 from mentor_pl.embedded import resolve
 from mentor_pl.engines.hf_generate import HFGenerateEngine
-from mentor_pl.objectives.clipped_surrogate import ClippedSurrogate
+from mentor_pl.losses.grpo import GRPOLoss
 from mentor_pl.rewards.correct import Correct
 from mentor_pl.rewards.program import RewardProgram, RewardTerm
 from mentor_pl.rewards.tool_match import ToolMatch
@@ -36,7 +36,7 @@ def make_module(**options: Any) -> MentorModule:
     settings: dict[str, Any] = {
         "student": FullStudent("embedded:student"),
         "engine": HFGenerateEngine(),
-        "objective": ClippedSurrogate(kl_weight=0.01),
+        "loss": GRPOLoss(kl_weight=0.01),
         "optimizer": functools.partial(torch.optim.AdamW, lr=1e-3),
     }
     return MentorModule(**settings | options)

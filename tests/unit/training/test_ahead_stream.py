@@ -18,7 +18,7 @@ from torch.testing import assert_close
 from mentor_pl.engines.base import EngineSession
 from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.errors import ConfigError, EngineError
-from mentor_pl.objectives import TruncatedImportanceSampling
+from mentor_pl.losses import TruncatedImportanceSampling
 from mentor_pl.students.full import FullStudent
 from tests.unit.training.own_weights import OwnWeights
 from tests.unit.training.runs import Diary, make_data, make_module, make_trainer, same, some_references, weights

@@ -12,7 +12,7 @@ from mentor_pl.engines.base import SamplingParams
 from mentor_pl.engines.cascade.engine import CascadeEngine
 from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.errors import ConfigError, EngineError
-from mentor_pl.objectives import ClippedSurrogate, SupervisedLikelihood, TruncatedImportanceSampling
+from mentor_pl.losses import GRPOLoss, SFTLoss, TruncatedImportanceSampling
 from mentor_pl.students.full import FullStudent
 from tests.unit.training.runs import Diary, make_data, make_module, make_trainer, same, some_references, weights
 
@@ -108,15 +108,15 @@ def test_how_a_step_is_cut_up_does_not_matter(tmp_path, references, filtered, op
 
 def test_tokens_without_advantage_may_be_left_out(tmp_path, references):
     """The loss is still divided by all trained tokens of the step."""
-    module = {"objective": ClippedSurrogate(kl_weight=0.0)}
+    module = {"loss": GRPOLoss(kl_weight=0.0)}
     lean, _ = fit(tmp_path, references, data=FILTERED, module=module, max_steps=1)
 
-    class Whole(ClippedSurrogate):
+    class Whole(GRPOLoss):
         def __init__(self):
             super().__init__(kl_weight=0.0)
             self.needs_all_tokens = True
 
-    whole, _ = fit(tmp_path, references, data=FILTERED, module={"objective": Whole()}, max_steps=1)
+    whole, _ = fit(tmp_path, references, data=FILTERED, module={"loss": Whole()}, max_steps=1)
     assert_close(lean.losses, whole.losses, rtol=0, atol=1e-7)
 
 
@@ -143,6 +143,6 @@ def test_filters_need_the_correction(tmp_path, references):
 
 
 def test_imitation_has_nothing_to_correct(tmp_path, references):
-    module = {"student": Unloadable("embedded:student"), "objective": SupervisedLikelihood()}
+    module = {"student": Unloadable("embedded:student"), "loss": SFTLoss()}
     with pytest.raises(ConfigError, match="model.correction is TruncatedImportanceSampling but data.train_on is 'ref"):
         fit(tmp_path, references, data={"train_on": "references", "reward": None}, module=module)

@@ -6,7 +6,7 @@ import pytest
 
 from mentor_pl.engines.base import SamplingParams
 from mentor_pl.errors import ConfigError, DataFileError
-from mentor_pl.objectives.supervised import SupervisedLikelihood
+from mentor_pl.losses.sft import SFTLoss
 from mentor_pl.students.full import FullStudent
 from tests.unit.training.runs import make_data, make_module, make_trainer, read_jsonl, some_references
 
@@ -61,17 +61,15 @@ def test_settings_that_make_no_sense(references, data, message):
         make_data(references, **data)
 
 
-def test_an_objective_that_cannot_imitate(tmp_path, references):
-    with pytest.raises(
-        ConfigError, match="'references' but model.objective is ClippedSurrogate.* SupervisedLikelihood"
-    ):
+def test_a_loss_that_cannot_imitate(tmp_path, references):
+    with pytest.raises(ConfigError, match="'references' but model.loss is GRPOLoss.* SFTLoss"):
         fit(tmp_path, references, data={"train_on": "references", "reward": None})
 
 
 def test_solutions_are_not_sampled_ahead(tmp_path, references):
     data = {"train_on": "references", "reward": None, "rounds_ahead": 1}
     with pytest.raises(ConfigError, match=r"data.rounds_ahead is 1 but data.train_on is 'references'.* set it to 0"):
-        fit(tmp_path, references, data=data, module={"objective": SupervisedLikelihood()})
+        fit(tmp_path, references, data=data, module={"loss": SFTLoss()})
 
 
 def test_an_empty_reference_file(tmp_path):
@@ -125,7 +123,7 @@ def test_more_prompts_a_round_than_there_are(tmp_path, references):
 
 def test_solutions_longer_than_the_context(tmp_path, references, caplog):
     data = {"train_on": "references", "reward": None}
-    imitation = {"objective": SupervisedLikelihood()}
+    imitation = {"loss": SFTLoss()}
     message = "2 of 4 solutions do not fit into the student's context of 110 tokens, for example 'train-003-stepwise' with 118"
     with pytest.raises(ConfigError, match=message):
         fit(tmp_path, references, data=data, module=imitation, student=with_context(110))

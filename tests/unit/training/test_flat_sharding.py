@@ -14,9 +14,9 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mentor_pl.engines.vllm.weights import write_weights
 from mentor_pl.errors import ConfigError
-from mentor_pl.training.flat_sharding import FlatShardedStrategy
+from mentor_pl.training.fsdp1 import FSDP1Strategy
+from mentor_pl.training.fsdp2 import decoder_layers, gathered, shard
 from mentor_pl.training.sharded_checkpoints import trained_names
-from mentor_pl.training.sharding import decoder_layers, gathered, shard
 from tests.unit.engines.models import tiny_model
 
 # One rank does not shard, and torch says so.
@@ -24,11 +24,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:FSDP is switching to use `NO_SHA
 
 
 @pytest.fixture
-def strategy(tmp_path: Path) -> Iterator[FlatShardedStrategy]:
+def strategy(tmp_path: Path) -> Iterator[FSDP1Strategy]:
     """Of one rank: there is nothing to gather, but all wrappers are there. More ranks are tests/integration's."""
     distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
-        strategy = FlatShardedStrategy()
+        strategy = FSDP1Strategy()
         strategy.parallel_devices, strategy.cluster_environment = [torch.device("cpu")], LightningEnvironment()
         strategy.precision_plugin = FSDPPrecision("32-true")  # what the Trainer hands over
         yield strategy
@@ -53,9 +53,7 @@ def wrappers(model: nn.Module) -> list[str]:
     return [name for name, module in model.named_modules() if isinstance(module, FullyShardedDataParallel)]
 
 
-def test_the_plain_model_comes_out_for_a_while(
-    strategy: FlatShardedStrategy, student: nn.Module, tmp_path: Path
-) -> None:
+def test_the_plain_model_comes_out_for_a_while(strategy: FSDP1Strategy, student: nn.Module, tmp_path: Path) -> None:
     names, before = trained_names(student), logits(student)
     model = strategy.wrap(student, decoder_layers(student))
     assert trained_names(model) == names
@@ -72,12 +70,12 @@ def test_the_plain_model_comes_out_for_a_while(
     assert torch.equal(logits(model), before)
 
 
-def test_one_rank_has_nothing_to_wrap(strategy: FlatShardedStrategy, student: nn.Module) -> None:
+def test_one_rank_has_nothing_to_wrap(strategy: FSDP1Strategy, student: nn.Module) -> None:
     assert shard(student, strategy) is student
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_gradients_are_clipped_by_their_norm(strategy: FlatShardedStrategy, wrapped: bool) -> None:
+def test_gradients_are_clipped_by_their_norm(strategy: FSDP1Strategy, wrapped: bool) -> None:
     model = nn.Linear(2, 1, bias=False)
     strategy.model = strategy.wrap(model, []) if wrapped else model
     strategy.model(torch.tensor([[3.0, 4.0]])).sum().backward()
@@ -87,7 +85,7 @@ def test_gradients_are_clipped_by_their_norm(strategy: FlatShardedStrategy, wrap
     torch.testing.assert_close(gradient, torch.tensor([0.6, 0.8]))  # (3, 4) / 5
 
 
-def test_mixed_precision_is_autocast_and_leaves_batches_alone(strategy: FlatShardedStrategy) -> None:
+def test_mixed_precision_is_autocast_and_leaves_batches_alone(strategy: FSDP1Strategy) -> None:
     strategy.precision_plugin = FSDPPrecision("bf16-mixed")
     batch = torch.ones(2, 2)
     assert strategy.precision_plugin.convert_input(batch) is batch
@@ -95,7 +93,7 @@ def test_mixed_precision_is_autocast_and_leaves_batches_alone(strategy: FlatShar
         assert (batch @ batch).dtype == torch.bfloat16
 
 
-def test_a_layer_of_several_types_is_refused(strategy: FlatShardedStrategy) -> None:
+def test_a_layer_of_several_types_is_refused(strategy: FSDP1Strategy) -> None:
     model = tiny_model("llama")
     model.model.layers[1].self_attn.q_proj.bfloat16()
     with pytest.raises(ConfigError, match=r"of each LlamaDecoderLayer .* types bfloat16, float32; .*`quant_storage`"):

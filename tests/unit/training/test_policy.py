@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, CohereConfig, GraniteConfig, PhiC
 
 from mentor_pl.training.batching import packed_batch, padded_batch
 from mentor_pl.training.packed_attention import supports_packing
-from mentor_pl.training.policy import FrozenStart, Policy
+from mentor_pl.training.policy import Policy, ReferencePolicy
 from tests.unit.engines.models import FAMILIES, tiny_model
 from tests.unit.training.samples import two_groups
 
@@ -127,25 +127,25 @@ def test_an_empty_micro_batch_has_no_gradient(kind):
     assert all(not p.grad.any() for p in model.parameters() if p.grad is not None)
 
 
-def test_the_frozen_start_stays_when_the_student_moves():
+def test_the_reference_policy_stays_when_the_student_moves():
     model, given = tiny_model("llama"), batch("packed", two_groups())
-    policy, start = Policy(model, packing=None), FrozenStart(model)
+    policy, start = Policy(model, packing=None), ReferencePolicy(model)
     before = policy.score(given)[0].detach()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    assert torch.equal(policy.score_frozen(given, start), before)
+    assert torch.equal(policy.score_ref_policy(given, start), before)
     assert (policy.score(given)[0] - before).abs().max() > 0.1
     assert model.training and all(p.requires_grad for p in model.parameters())
 
 
-def test_the_frozen_start_of_an_adapter_is_the_adapter_switched_off():
+def test_the_reference_policy_of_an_adapter_is_the_adapter_switched_off():
     given, base = batch("packed", two_groups()), tiny_model("llama")
     before = Policy(base, packing=None).score(given)[0].detach()
     model = get_peft_model(base, LoraConfig(target_modules=["q_proj", "v_proj"], r=2, init_lora_weights=False)).train()
-    policy, start = Policy(model, packing=None), FrozenStart(model)
+    policy, start = Policy(model, packing=None), ReferencePolicy(model)
     assert policy.packing and start.copy is None
-    assert_close(policy.score_frozen(given, start), before)
+    assert_close(policy.score_ref_policy(given, start), before)
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     with start(model) as frozen:  # FSDP1 drops gradients of what does not ask for any
         assert trained and [name for name, parameter in frozen.named_parameters() if parameter.requires_grad] == trained

@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.testing import assert_close
 
-from mentor_pl.objectives.clipped_surrogate import ClippedSurrogate
-from mentor_pl.objectives.supervised import SupervisedLikelihood
+from mentor_pl.losses.grpo import GRPOLoss
+from mentor_pl.losses.sft import SFTLoss
 from mentor_pl.rewards.program import RewardProgram, RewardTerm
 from mentor_pl.rewards.tool_match import ToolMatch
 from tests.unit.training.runs import Diary, make_data, make_module, make_trainer, same, some_references, weights
@@ -126,7 +126,7 @@ def test_rewards_that_are_all_equal_move_nothing(tmp_path, references):
         references,
         data={"reward": flat},
         module={
-            "objective": ClippedSurrogate(kl_weight=0.0),
+            "loss": GRPOLoss(kl_weight=0.0),
             "optimizer": lambda parameters: torch.optim.AdamW(parameters, lr=0.1, weight_decay=0.0),
         },
         trainer={"max_steps": 2},
@@ -137,7 +137,7 @@ def test_rewards_that_are_all_equal_move_nothing(tmp_path, references):
 
 def test_imitation_learns_its_references_and_resumes(tmp_path, references):
     sft = {"train_on": "references", "reward": None}
-    imitation = {"objective": SupervisedLikelihood()}
+    imitation = {"loss": SFTLoss()}
     whole = fit(tmp_path / "whole", references, data=sft, module=imitation, trainer={"max_epochs": 4})
     assert len(whole.diary.losses) == 8
     assert sum(whole.diary.losses[-2:]) < 0.7 * sum(whole.diary.losses[:2])

@@ -9,9 +9,9 @@ from torch import nn
 
 from mentor_pl.errors import ConfigError
 from mentor_pl.training.checkpoint_io import by_index, by_name
-from mentor_pl.training.flat_sharding import FlatShardedStrategy
+from mentor_pl.training.fsdp1 import FSDP1Strategy
+from mentor_pl.training.fsdp2 import FSDP2Strategy, check_strategy, decoder_layers, gathered
 from mentor_pl.training.sharded_checkpoints import _replace
-from mentor_pl.training.sharding import ShardedStrategy, check_strategy, decoder_layers, gathered
 
 
 def test_parameters_of_an_optimiser_state_are_numbered_in_its_own_order_and_named_again() -> None:
@@ -30,7 +30,7 @@ def test_parameters_of_an_optimiser_state_are_numbered_in_its_own_order_and_name
 def test_strategies_that_cannot_gather_are_refused() -> None:
     for strategy in (SingleDeviceStrategy(), DDPStrategy()):
         check_strategy(strategy)
-    check_strategy(FlatShardedStrategy())
+    check_strategy(FSDP1Strategy())
     with pytest.raises(
         ConfigError, match=r"trainer\.strategy is Lightning's own FSDPStrategy, .*; take configs/strategy/fsdp1\.yaml"
     ):
@@ -39,7 +39,7 @@ def test_strategies_that_cannot_gather_are_refused() -> None:
 
 @pytest.mark.parametrize("plugin", [HalfPrecision("bf16-true"), DoublePrecision(), FSDPPrecision("16-true")])
 def test_precisions_that_convert_batches_are_refused(plugin: Precision) -> None:
-    strategy = FlatShardedStrategy() if isinstance(plugin, FSDPPrecision) else SingleDeviceStrategy()
+    strategy = FSDP1Strategy() if isinstance(plugin, FSDPPrecision) else SingleDeviceStrategy()
     strategy.precision_plugin = plugin
     with pytest.raises(ConfigError, match=rf"trainer\.precision is {plugin.precision}, .* bf16-mixed"):
         check_strategy(strategy)
@@ -57,7 +57,7 @@ def test_nothing_has_to_be_gathered_of_a_whole_model() -> None:
 
 
 def test_a_sharded_checkpoint_is_a_folder_by_default() -> None:
-    assert ShardedStrategy()._save_distributed_checkpoint
+    assert FSDP2Strategy()._save_distributed_checkpoint
 
 
 @pytest.mark.parametrize("older", ["none", "file", "folder", "link"])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mentor_pl.errors import ConfigError, EngineError
-from mentor_pl.objectives.base import k3
+from mentor_pl.losses.base import k3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class TruncatedImportanceSampling:
     """Corrects for a sampler that is not quite the trainer's policy: cheaper arithmetic, a server, filters, older weights.
 
     With s the sampler's distribution and p that of the trainer's weights at the start of the round, each token's loss is weighted by
-    min(cap, p / s), and the objective's own ratio is taken to p. That is the decoupled objective of arXiv:2110.00641, with weights
+    min(cap, p / s), and the loss's own ratio is taken to p. That is the decoupled objective of arXiv:2110.00641, with weights
     truncated as proposed for rollout engines by Yao et al. 2025 (https://openreview.net/forum?id=xsonlP8DRV). Weights are per token:
     those of whole sequences would be unbiased, but few would weigh anything. They are not normalised: the loss stays a mean over all
     trained tokens.

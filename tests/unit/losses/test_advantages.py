@@ -3,7 +3,7 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
-from mentor_pl.objectives.advantages import GroupCentered, GroupStandardized, LeaveOneOut
+from mentor_pl.losses.advantages import GroupCentered, GroupStandardized, LeaveOneOut
 
 
 def test_group_standardized():

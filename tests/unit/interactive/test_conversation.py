@@ -5,11 +5,11 @@ from itertools import islice
 
 import pytest
 
-from mentor_pl.chatting.conversation import Conversation, Ended, ToolAnswered, Writing, Wrote
 from mentor_pl.engines.base import SamplingParams
 from mentor_pl.engines.cascade.engine import CascadeEngine
 from mentor_pl.errors import ConfigError
 from mentor_pl.files import reference_from_row, reference_to_row
+from mentor_pl.interactive.conversation import AnswerEnded, Conversation, ToolAnswered, TurnEnded, TurnProgress
 from mentor_pl.messages import Message
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.students.full import FullStudent
@@ -56,7 +56,7 @@ def talk(engine, toolbox, protocol):
 
 def answered(conversation, question):
     *_, ended = conversation.ask(question)
-    assert isinstance(ended, Ended)
+    assert isinstance(ended, AnswerEnded)
     return ended.trajectory
 
 
@@ -95,12 +95,12 @@ def test_pieces_do_not_change_what_is_sampled(talk):
 
 def test_events_tell_the_turn_its_calls_and_their_results(talk):
     events = list(talk(tokens_at_once=4).ask(QUESTION))
-    writing = [event.text for event in events if isinstance(event, Writing)]
+    writing = [event.text for event in events if isinstance(event, TurnProgress)]
     assert writing and writing[1].startswith(writing[0])
-    wrote = [event.message for event in events if isinstance(event, Wrote)]
+    wrote = [event.message for event in events if isinstance(event, TurnEnded)]
     results = [event.result for event in events if isinstance(event, ToolAnswered)]
     assert len(results) == len(wrote[0].tool_calls) == 1  # the embedded student asks for one tool at a time here
-    assert isinstance(events[-1], Ended) and events[-1].trajectory.tool_results == tuple(results)
+    assert isinstance(events[-1], AnswerEnded) and events[-1].trajectory.tool_results == tuple(results)
 
 
 def test_a_stopped_answer_leaves_no_trace(talk):

@@ -18,7 +18,7 @@ from mentor_pl.trajectory import Completion, Trajectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Writing:
+class TurnProgress:
     """The student is in the middle of a turn.
 
     Attributes:
@@ -29,7 +29,7 @@ class Writing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wrote:
+class TurnEnded:
     """The student has ended a turn.
 
     Attributes:
@@ -53,7 +53,7 @@ class ToolAnswered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class AnswerEnded:
     """The answer to a question is complete, or its budget is used up.
 
     Attributes:
@@ -63,7 +63,7 @@ class Ended:
     trajectory: Trajectory
 
 
-Event = Writing | Wrote | ToolAnswered | Ended
+Event = TurnProgress | TurnEnded | ToolAnswered | AnswerEnded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,7 @@ class Conversation:
         max_context: Longest conversation in tokens that the student can take.
         seed: With the number of the question it decides every random number.
         system: What the student is told before the first question; nothing where empty.
-        tokens_at_once: Tokens between two `Writing` events. What is sampled does not depend on it.
+        tokens_at_once: Tokens between two `TurnProgress` events. What is sampled does not depend on it.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Conversation:
         return self._messages
 
     def ask(self, text: str) -> Generator[Event]:
-        """Put a question; the events end with `Ended`. Closing the iterator before leaves the conversation as it was.
+        """Put a question; the events end with `AnswerEnded`. Closing the iterator before leaves the conversation as it was.
 
         Raises:
             ConfigError: The conversation has become longer than the student's context.
@@ -180,7 +180,7 @@ class Conversation:
         try:
             while row.stop_reason is None:
                 completion = yield from self._complete(row.request())
-                yield Wrote(message=self._protocol.parse(completion.token_ids).message)
+                yield TurnEnded(message=self._protocol.parse(completion.token_ids).message)
                 if calls := row.advance(completion):
                     results = row.run_tools(calls)
                     for call, result in zip(calls, results, strict=True):
@@ -192,7 +192,7 @@ class Conversation:
             self._release()
             raise
         self._keep(question, trajectory)
-        yield Ended(trajectory=trajectory)
+        yield AnswerEnded(trajectory=trajectory)
 
     def _prompt_ids(self, text: str) -> tuple[int, ...]:
         if not self._token_ids:
@@ -218,7 +218,7 @@ class Conversation:
             token_ids, logprobs = token_ids + piece.token_ids, logprobs + piece.logprobs
             if piece.finish_reason == "stop" or len(token_ids) >= request.max_new_tokens:
                 return replace(piece, token_ids=token_ids, logprobs=logprobs)
-            yield Writing(text=self._protocol.tokenizer.decode(token_ids, clean_up_tokenization_spaces=False))
+            yield TurnProgress(text=self._protocol.tokenizer.decode(token_ids, clean_up_tokenization_spaces=False))
 
     def _sample(self, request: GenerationRequest) -> Completion:
         self._session.submit([request])

@@ -11,7 +11,7 @@ from mentor_pl.rewards.program import ScoredGroup
 from mentor_pl.trajectory import StopReason, TrajectoryGroup
 
 
-def group_statistics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
+def group_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     """Describe the groups of one rollout.
 
     Args:
@@ -39,7 +39,7 @@ def group_statistics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     return out
 
 
-def work_statistics(groups: Sequence[TrajectoryGroup], engine: EngineStatistics, rollout_s: float) -> dict[str, float]:
+def work_metrics(groups: Sequence[TrajectoryGroup], engine: EngineStatistics, rollout_s: float) -> dict[str, float]:
     """Describe what a rollout computed, and how fast.
 
     Args:

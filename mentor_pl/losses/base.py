@@ -1,4 +1,4 @@
-"""What an objective sees and gives. Everything is flat: one entry per trained token, no padding, no masks."""
+"""What a loss sees and gives. Everything is flat: one entry per trained token, no padding, no masks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LossInputs:
             trained one's at the start of the round, else the sampler's.
         weights: What each token's loss weighs, [N]: 1 where the sampler is not corrected for.
         advantages: [N].
-        reference_logprobs: Of the frozen start, [N]; None where the objective does not ask for it.
+        ref_policy_logprobs: Of the reference policy, [N]; None where the loss does not ask for it.
         entropies: Of the trained policy's next-token distribution, without gradient, [N].
         num_loss_tokens: Trained tokens in the whole optimiser step: all ranks, all micro-batches.
     """
@@ -30,7 +30,7 @@ class LossInputs:
     old_logprobs: Tensor
     weights: Tensor
     advantages: Tensor
-    reference_logprobs: Tensor | None
+    ref_policy_logprobs: Tensor | None
     entropies: Tensor
     num_loss_tokens: float
 
@@ -50,11 +50,11 @@ class LossOutput:
     maxima: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Objective(ABC):
+class Loss(ABC):
     """Turns the log-probabilities of trained tokens into a loss."""
 
-    needs_reference: bool = False
-    """True where `reference_logprobs` is wanted."""
+    needs_ref_policy: bool = False
+    """True where `ref_policy_logprobs` is wanted."""
 
     needs_all_tokens: bool = True
     """False where tokens with advantage 0 contribute neither loss nor gradient, so that their forward pass may be saved."""
@@ -67,11 +67,11 @@ class Objective(ABC):
         """Compute the micro-batch's share of the loss."""
 
 
-def k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
+def k3(logprobs: Tensor, ref_policy_logprobs: Tensor) -> Tensor:
     """Estimate KL(policy || reference) per token without bias and without negative values, [N].
 
     k3 of http://joschu.net/blog/kl-approx.html, with r = reference / policy: r - 1 - log r.
     """
     # exp() overflows where a token has become very unlikely; beyond e^20 the direction is all that matters.
-    log_ratio = (reference_logprobs - logprobs).clamp(-20.0, 20.0)
+    log_ratio = (ref_policy_logprobs - logprobs).clamp(-20.0, 20.0)
     return torch.exp(log_ratio) - 1.0 - log_ratio

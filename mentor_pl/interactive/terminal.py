@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from mentor_pl.chatting.conversation import Conversation, Ended, ToolAnswered, Writing, Wrote
 from mentor_pl.errors import MentorError
 from mentor_pl.files import read_rows, reference_to_row, trajectory_to_row, write_rows
+from mentor_pl.interactive.conversation import AnswerEnded, Conversation, ToolAnswered, TurnEnded, TurnProgress
 from mentor_pl.messages import Message, ToolCall
 
 _HELP = """\
@@ -114,17 +114,17 @@ class TerminalChat:
         with _stoppable() as stopped, Live(console=self._console, transient=True, auto_refresh=False) as live:
             for event in events:
                 match event:
-                    case Writing(text=writing) if self._console.is_terminal:
+                    case TurnProgress(text=writing) if self._console.is_terminal:
                         live.update(self._last_lines(writing), refresh=True)
-                    case Wrote(message=message):
+                    case TurnEnded(message=message):
                         live.update("", refresh=True)
                         self._show(message)
                     case ToolAnswered(result=result):
                         style = "green" if result.ok else "red"
                         self._print(Text(f"  = {_visible(result.content)}", style))
-                    case Ended(trajectory=trajectory) if not trajectory.finished:
+                    case AnswerEnded(trajectory=trajectory) if not trajectory.finished:
                         self._note(f"ended by {trajectory.stop_reason.value}", "yellow")
-                if stopped and not isinstance(event, Ended):
+                if stopped and not isinstance(event, AnswerEnded):
                     events.close()
                     live.update("", refresh=True)
                     self._note("stopped; the question is forgotten", "yellow")

@@ -15,10 +15,10 @@ def check_imitation(module: MentorModule, *, rounds_ahead: int) -> None:
     Raises:
         ConfigError: It cannot.
     """
-    if not module.objective.imitates:
+    if not module.loss.imitates:
         raise ConfigError(
-            f"data.train_on is 'references' but model.objective is {type(module.objective).__name__}, which weighs the student's "
-            "own samples; set it to SupervisedLikelihood"
+            f"data.train_on is 'references' but model.loss is {type(module.loss).__name__}, which weighs the student's "
+            "own samples; set it to SFTLoss"
         )
     if module.correction is not None:
         raise ConfigError(

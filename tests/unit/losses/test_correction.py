@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from mentor_pl.engines.base import SamplingParams
 from mentor_pl.engines.sampling import sample_tokens, uniforms
 from mentor_pl.errors import ConfigError, EngineError
-from mentor_pl.objectives.correction import TruncatedImportanceSampling
+from mentor_pl.losses.correction import TruncatedImportanceSampling
 
 
 def corrected(trainer, sampler, **settings):

@@ -14,7 +14,7 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel, fully_shard
 
 from mentor_pl.errors import ConfigError
-from mentor_pl.training.flat_sharding import FlatShardedStrategy, unwrapped
+from mentor_pl.training.fsdp1 import FSDP1Strategy, unwrapped
 from mentor_pl.training.sharded_checkpoints import ShardedCheckpoints
 
 
@@ -53,7 +53,7 @@ def check_strategy(strategy: Strategy) -> None:
             "bfloat16 set model.student.init_args.dtype: bfloat16, to compute in it with weights in float32 trainer.precision: bf16-mixed"
         )
     name = type(strategy).__name__
-    if isinstance(strategy, FSDPStrategy) and not isinstance(strategy, FlatShardedStrategy):
+    if isinstance(strategy, FSDPStrategy) and not isinstance(strategy, FSDP1Strategy):
         raise ConfigError(
             f"trainer.strategy is Lightning's own {name}, which neither clips gradients by their norm nor gathers the student for a "
             "rollout; take configs/strategy/fsdp1.yaml, the same with both, or configs/strategy/fsdp.yaml, FSDP2"
@@ -79,10 +79,10 @@ def shard(model: nn.Module, strategy: Strategy) -> nn.Module:
     Raises:
         ConfigError: The model does not say what its layers are, or holds weights that this torch cannot shard.
     """
-    if isinstance(strategy, FlatShardedStrategy):
+    if isinstance(strategy, FSDP1Strategy):
         # For one rank FSDP1 has a mode of its own, after which the state dict lacks frozen weights (torch 2.13).
         return strategy.wrap(model, decoder_layers(model)) if strategy.world_size > 1 else model
-    if isinstance(strategy, ShardedStrategy):
+    if isinstance(strategy, FSDP2Strategy):
         mesh = strategy.device_mesh["data_parallel"]
         integers = {parameter.dtype for parameter in model.parameters() if not parameter.is_floating_point()}
         try:
@@ -117,7 +117,7 @@ def decoder_layers(model: nn.Module) -> list[nn.Module]:
     return layers
 
 
-class ShardedStrategy(ShardedCheckpoints, ModelParallelStrategy):
+class FSDP2Strategy(ShardedCheckpoints, ModelParallelStrategy):
     """Fully sharded data parallelism (FSDP2) over all devices of all nodes.
 
     Lightning's own strategy, but: its sizes follow from `trainer.devices` and `trainer.num_nodes`; frozen weights are not saved; a

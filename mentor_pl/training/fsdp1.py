@@ -45,7 +45,7 @@ def unwrapped(root: FullyShardedDataParallel) -> Iterator[nn.Module]:
                 setattr(parent, name, wrapper)
 
 
-class FlatShardedPrecision(FSDPPrecision):
+class FSDP1Precision(FSDPPrecision):
     """Lightning's, but: mixed precision is autocast, as under all other strategies; and gradients can be clipped by their norm.
 
     FSDP1's own mixed precision casts weights and buffers, so that norms, rotary angles and the output head would be computed in
@@ -56,7 +56,7 @@ class FlatShardedPrecision(FSDPPrecision):
         strategy: That it belongs to.
     """
 
-    def __init__(self, precision: Any, strategy: FlatShardedStrategy) -> None:
+    def __init__(self, precision: Any, strategy: FSDP1Strategy) -> None:
         super().__init__(precision)
         self._strategy = strategy
 
@@ -85,11 +85,11 @@ class FlatShardedPrecision(FSDPPrecision):
     convert_output = convert_input
 
 
-class FlatShardedStrategy(ShardedCheckpoints, FSDPStrategy):
+class FSDP1Strategy(ShardedCheckpoints, FSDPStrategy):
     """Fully sharded data parallelism (FSDP1) over all devices of all nodes.
 
     Lightning's own strategy, but: decoder layers are found and wrapped without a policy; gradients are clipped by their norm; mixed
-    precision is autocast; it also runs on CPUs; and checkpoints are those of `ShardedStrategy`.
+    precision is autocast; it also runs on CPUs; and checkpoints are those of `FSDP2Strategy`.
 
     Args:
         save_distributed_checkpoint: Each rank writes its own shard, to a folder; otherwise rank 0 writes one file.
@@ -151,7 +151,7 @@ class FlatShardedStrategy(ShardedCheckpoints, FSDPStrategy):
     def precision_plugin(self, precision_plugin: Precision | None) -> None:
         """Put ours in the place of Lightning's."""
         if isinstance(precision_plugin, FSDPPrecision):
-            precision_plugin = FlatShardedPrecision(precision_plugin.precision, self)
+            precision_plugin = FSDP1Precision(precision_plugin.precision, self)
         self._precision_plugin = precision_plugin
 
     @property
