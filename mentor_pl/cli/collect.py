@@ -144,7 +144,7 @@ def _print(report: dict[str, Any], output: Path, console: Console) -> None:
 
 
 class _Parser(PluginErrors, ArgumentParser):
-    groups = ("mentor_pl.rewards", "mentor_pl.tools")
+        plugin_groups = ("mentor_pl.rewards", "mentor_pl.tools")
 
 
 def _names_local_teacher(argv: list[str]) -> bool:
@@ -158,7 +158,7 @@ def _names_local_teacher(argv: list[str]) -> bool:
 
 def main(argv: list[str]) -> None:
     """Run `mentor-pl collect`."""
-    for group in _Parser.groups:
+    for group in _Parser.plugin_groups:
         load_plugins(group)
     # Only a teacher of one's own needs torch, which takes seconds to import.
     if _names_local_teacher(argv):

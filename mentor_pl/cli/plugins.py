@@ -69,14 +69,14 @@ class PluginErrors(_Parser):
     """Mixin for an `ArgumentParser`, put before it: its errors name the plugins or arguments that there are.
 
     Attributes:
-        groups: Entry-point groups whose plugins it names; all where empty.
+        plugin_groups: Entry-point groups whose plugins it names; all where empty.
     """
 
-    groups: tuple[str, ...] = ()
+    plugin_groups: tuple[str, ...] = ()
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Add what is known to jsonargparse's message."""
-        hint = plugin_hint(message, *self.groups)
+        hint = plugin_hint(message, *self.plugin_groups)
         known = hint.partition("\n")[0] in message  # from the parser of a nested config, which is of this class too
         super().error(message if known else f"{message}\n{hint}", ex)
 

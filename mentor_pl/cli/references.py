@@ -171,12 +171,12 @@ _COMMANDS: dict[str, Callable[..., object]] = {
 
 
 class _Parser(PluginErrors, ArgumentParser):
-    groups = ("mentor_pl.rewards", "mentor_pl.tools")
+        plugin_groups = ("mentor_pl.rewards", "mentor_pl.tools")
 
 
 def main(argv: list[str]) -> None:
     """Run `mentor-pl references`; exit code 1 where `check` finds something to mend."""
-    for group in _Parser.groups:
+    for group in _Parser.plugin_groups:
         load_plugins(group)
     parser = _Parser(prog="mentor-pl references", description=__doc__)
     subcommands = parser.add_subcommands(dest="command")
