@@ -116,7 +116,7 @@ def settings_of_run(config_file: Path) -> tuple[list[ToolBackend], RolloutLimits
 
 
 class _Parser(PluginErrors, ArgumentParser):
-        plugin_groups = _PLUGIN_POINTS
+    plugin_groups = _PLUGIN_POINTS
 
 
 def main(argv: list[str]) -> None:

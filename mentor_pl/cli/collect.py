@@ -144,7 +144,7 @@ def _print(report: dict[str, Any], output: Path, console: Console) -> None:
 
 
 class _Parser(PluginErrors, ArgumentParser):
-        plugin_groups = ("mentor_pl.rewards", "mentor_pl.tools")
+    plugin_groups = ("mentor_pl.rewards", "mentor_pl.tools")
 
 
 def _names_local_teacher(argv: list[str]) -> bool:

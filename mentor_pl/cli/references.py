@@ -171,7 +171,7 @@ _COMMANDS: dict[str, Callable[..., object]] = {
 
 
 class _Parser(PluginErrors, ArgumentParser):
-        plugin_groups = ("mentor_pl.rewards", "mentor_pl.tools")
+    plugin_groups = ("mentor_pl.rewards", "mentor_pl.tools")
 
 
 def main(argv: list[str]) -> None:

@@ -161,7 +161,7 @@ def _call(call: ToolCall) -> str:
 
 
 class _Parser(PluginErrors, ArgumentParser):
-        plugin_groups = (REWARDS,)
+    plugin_groups = (REWARDS,)
 
 
 def main(argv: list[str]) -> None:
