@@ -16,12 +16,11 @@ from typing import Any
 from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import t as student_t
 
 from mentor_pl.errors import ConfigError, MentorError
 
 _METRICS = ("accuracy", "tool_match", "tool_similarity", "unknown_tool_rate", "calls_per_task")
-# Two-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom.
-_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 Run = dict[str, dict[str, float]]
 """A run's metrics by split and name."""
@@ -43,8 +42,8 @@ def compare(
     4-bit weights and one from full ones for example, have one each.
 
     Args:
-        configs: Config file of each method by its name, e.g. '{"MENTOR": "configs/mentor.yaml", "sparse RL": "configs/sparse.yaml"}';
-            overlays follow behind a `+`: "configs/sft.yaml+my_overlay.yaml".
+        configs: Config file of each method by its name, e.g. '{"MENTOR": "mentor", "sparse RL": "sparse"}';
+            overlays follow behind a `+`: "sft+my_overlay.yaml".
         seeds: Runs per method, with seeds 0, 1, ...
         jobs: Runs at the same time.
         threads: CPU threads of each run.
@@ -134,11 +133,11 @@ def _summarise(runs: Sequence[Run], splits: Sequence[str], in_domain: str, other
 
 
 def _half_width(values: Sequence[float]) -> float | None:
-    """Half-width of the 95 % confidence interval of a mean; None for a single value."""
+    """Half-width of the 95 % confidence interval of a mean, by Student's t; None for a single value."""
     n = len(values)
     if n < 2:
         return None
-    return (_T95[n - 2] if n - 2 < len(_T95) else 1.96) * stdev(values) / math.sqrt(n)
+    return float(student_t.ppf(0.975, n - 1)) * stdev(values) / math.sqrt(n)
 
 
 _HEADER = (

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 
 from mentor_pl import __version__
+from mentor_pl.configs import find_config
 from mentor_pl.errors import MentorError
 
 TRAINING = {
@@ -16,6 +18,7 @@ TRAINING = {
     "predict": "let the student try every split and write its trajectories",
 }
 OTHERS = {
+    "init": ("mentor_pl.cli.init", "write a small project of your own that runs at once"),
     "score": ("mentor_pl.cli.score", "score saved trajectories without training"),
     "export": ("mentor_pl.cli.export", "write the student of a checkpoint as a Hugging Face folder"),
     "plugins": ("mentor_pl.cli.plugins", "list the plugins that were found, and what failed to load"),
@@ -27,11 +30,35 @@ OTHERS = {
 }
 
 
+_NAMES_A_CONFIG = ("-c", "--config", "--program", "--data.reward")
+"""Options whose value may be the name of a shipped config."""
+
+
+def _with_shipped_configs(argv: list[str]) -> list[str]:
+    """Return the arguments with the names of shipped configs replaced by their paths."""
+    out = list(argv)
+    for i, argument in enumerate(argv):
+        option, equals, value = argument.partition("=")
+        if equals and option in _NAMES_A_CONFIG:
+            out[i] = f"{option}={_shipped(value)}"
+        elif i and argv[i - 1] in _NAMES_A_CONFIG:
+            out[i] = _shipped(argument)
+    return out
+
+
+def _shipped(value: str) -> str:
+    """Leave alone what is written out in place of a file's name."""
+    return value if value.lstrip()[:1] in ("{", "[", "-", "") or value == "null" else find_config(value)
+
+
 def _usage() -> str:
     rows = {**TRAINING, **{name: text for name, (_, text) in OTHERS.items()}}
     width = max(map(len, rows))
     lines = "\n".join(f"  {name:<{width}}  {text}" for name, text in rows.items())
-    return f"usage: mentor-pl COMMAND ...\n\n{lines}\n\n`mentor-pl COMMAND --help` explains every key of a command."
+    return (
+        f"usage: mentor-pl COMMAND ...\n\n{lines}\n\n`mentor-pl COMMAND --help` explains every key of a command. "
+        "`--config mentor` names a config that comes with mentor-pl."
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -39,6 +66,13 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # speaks of an optional kernel whenever it is imported
     command = argv[0] if argv else "--help"
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)  # a config names a class of the user's own file: `class_path: my_reward.FewTurns`
+    try:
+        argv = _with_shipped_configs(argv)
+    except MentorError as error:
+        print(f"mentor-pl: {type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(2)
     try:
         if command in ("-h", "--help"):
             print(_usage())

@@ -1,10 +1,11 @@
 """What `mentor-pl compare` makes of runs that are there already, so that it starts none."""
 
 import json
+from statistics import stdev
 
 import pytest
 
-from mentor_pl.cli.compare import compare
+from mentor_pl.cli.compare import _half_width, compare
 
 
 def metrics(accuracy):
@@ -47,3 +48,12 @@ def test_methods_that_start_differently_have_a_start_each(rows):
 
 def test_a_start_that_depends_on_the_seed(rows):
     assert rows(random=[(0.1, 0.5), (0.3, 0.5)])[0] == ("| vanilla", "0.200 ± 1.271")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "quantile"),  # Student's t, two-sided 95 %, from a printed table
+    [(2, 12.706), (11, 2.228), (12, 2.201), (31, 2.042)],
+)
+def test_the_interval_holds_for_any_number_of_seeds(seeds, quantile):
+    values = [0.0, 1.0] * (seeds // 2) + [0.5] * (seeds % 2)
+    assert _half_width(values) == pytest.approx(quantile * stdev(values) / seeds**0.5, rel=1e-3)
