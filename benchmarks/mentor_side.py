@@ -116,7 +116,7 @@ class Script:
         with (
             mock.patch.multiple(cascade_session, **taken),
             mock.patch.multiple(hf_generate, **taken),
-            mock.patch("mentor_pl.rollout.row.row_seed", functools.partial(_row_number, work)),
+            mock.patch("mentor_pl.rollout.agent_loop.sample_seed", functools.partial(_row_number, work)),
         ):
             yield
 

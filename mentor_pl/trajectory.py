@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -107,14 +108,19 @@ class Trajectory:
 
     def messages(self) -> tuple[Message, ...]:
         """The conversation after the prompt: assistant and tool messages."""
-        out: list[Message] = []
-        for turn in self.turns:
-            out.append(turn.message)
-            out += [
-                Message(role="tool", content=result.content, tool_call_id=call.call_id, name=call.name)
-                for call, result in zip(turn.message.tool_calls, turn.tool_results, strict=False)
-            ]
-        return tuple(out)
+        return messages_of(self.turns)
+
+
+def messages_of(turns: Iterable[Turn]) -> tuple[Message, ...]:
+    """Return the messages of turns: what the assistant said, and what its tools answered."""
+    out: list[Message] = []
+    for turn in turns:
+        out.append(turn.message)
+        out += [
+            Message(role="tool", content=result.content, tool_call_id=call.call_id, name=call.name)
+            for call, result in zip(turn.message.tool_calls, turn.tool_results, strict=False)
+        ]
+    return tuple(out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

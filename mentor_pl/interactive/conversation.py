@@ -12,7 +12,7 @@ from mentor_pl.messages import Message, ToolCall, ToolResult
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.answers import final_answer
 from mentor_pl.rollout.limits import RolloutLimits
-from mentor_pl.rollout.row import Row
+from mentor_pl.rollout.runner import RolloutRunner
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import Completion, Trajectory
 
@@ -127,7 +127,8 @@ class Conversation:
         if tokens_at_once < 1:
             raise ConfigError(f"tokens_at_once is {tokens_at_once}; it must be at least 1")
         self.toolbox = toolbox
-        self._protocol, self._session, self._limits = protocol, session, limits
+        self._protocol, self._session = protocol, session
+        self._runner = RolloutRunner(protocol=protocol, toolbox=toolbox, limits=limits, max_context=max_context)
         self._max_context, self._seed, self._tokens_at_once = max_context, seed, tokens_at_once
         self._opening = (Message(role="system", content=system),) if system else ()
         self._row = 0
@@ -165,30 +166,22 @@ class Conversation:
             answer="",
             tools=self.toolbox.specs,
         )
-        row = Row(
-            index=self._row,
-            reference=question,
-            sample_index=0,
-            seed=self._seed,
-            prompt_ids=prompt_ids,
-            protocol=self._protocol,
-            toolbox=self.toolbox,
-            limits=self._limits,
-            max_context=self._max_context,
-        )
+        student = self._runner.episode(question, prompt_ids, index=self._row, sample_index=0, seed=self._seed)
         self._asked += 1
         try:
-            while row.stop_reason is None:
-                completion = yield from self._complete(row.request())
-                yield TurnEnded(message=self._protocol.parse(completion.token_ids).message)
-                if calls := row.advance(completion):
-                    results = row.run_tools(calls)
+            while student.stop_reason is None:
+                completion = yield from self._complete(student.request())
+                calls = student.advance(completion)
+                assert student.message is not None
+                yield TurnEnded(message=student.message)
+                if calls:
+                    results = student.episode.run_tools(calls)
                     for call, result in zip(calls, results, strict=True):
                         yield ToolAnswered(call=call, result=result)
-                    row.resume(results)
-            trajectory = row.finish()
+                    student.resume(calls, results)
+            trajectory = student.episode.finish()
         except BaseException:  # Ctrl-C, or a reader that stops listening, among others
-            row.close()
+            student.episode.close()
             self._release()
             raise
         self._keep(question, trajectory)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 
 from mentor_pl.errors import ConfigError
 from mentor_pl.files.conversation import message_from_row
@@ -15,9 +15,9 @@ from mentor_pl.reference import Reference
 from mentor_pl.references.budget import Account
 from mentor_pl.references.journal import Journal, journal_key
 from mentor_pl.references.teacher import ChatTeacher, Reply
-from mentor_pl.tools.base import ToolSession
+from mentor_pl.rollout.agent_loop import Episode
 from mentor_pl.tools.toolbox import ToolBox
-from mentor_pl.trajectory import Completion, StopReason, Trajectory, Turn
+from mentor_pl.trajectory import StopReason, Trajectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,16 +95,19 @@ class Endpoint:
 
 
 class Attempt:
-    """A conversation under way: the teacher's counterpart of a student's rollout."""
+    """One attempt of the teacher: the agent loop, with an endpoint that speaks and a journal that remembers."""
 
     def __init__(
         self, prompt: Reference, sample: int, *, endpoint: Endpoint, toolbox: ToolBox, limits: AttemptLimits
     ) -> None:
-        self._prompt, self._sample = prompt, sample
-        self._endpoint, self._toolbox, self._limits = endpoint, toolbox, limits
-        self._turns: list[Turn] = []
-        self._num_calls = 0
-        self._session: ToolSession | None = None
+        self._endpoint = endpoint
+        self._episode = Episode(
+            reference=prompt,
+            sample_index=sample,
+            toolbox=toolbox,
+            max_turns=limits.max_turns,
+            max_tool_calls=limits.max_tool_calls,
+        )
 
     def run(self) -> Trajectory:
         """Go on until the teacher has answered or a limit is met.
@@ -114,80 +117,40 @@ class Attempt:
             BudgetSpentError: The next reply cannot be paid for.
             TeacherError: See `ChatTeacher.reply`.
         """
-        with ExitStack() as stack:
-            stop_reason: StopReason | None = None
-            while stop_reason is None:
-                stop_reason = self._turn(stack)
-        return Trajectory(
-            reference_id=self._prompt.reference_id,
-            sample_index=self._sample,
-            turns=tuple(self._turns),
-            stop_reason=stop_reason,
-        )
+        episode = self._episode
+        prompt = episode.reference
+        with closing(episode):
+            while episode.stop_reason is None:
+                key, reply = self._endpoint.reply(
+                    episode.messages(), prompt.tools, prompt.reference_id, episode.sample_index
+                )
+                cut_off = StopReason.MAX_COMPLETION_TOKENS if reply.finish_reason == "length" else None
+                if calls := episode.take(_numbered(reply.message, episode.num_calls), stop_reason=cut_off):
+                    episode.resume(self._results(key, calls))
+            return episode.finish()
 
-    def _turn(self, stack: ExitStack) -> StopReason | None:
-        said = tuple(message for turn in self._turns for message in _messages(turn))
-        key, reply = self._endpoint.reply(
-            self._prompt.prompt + said, self._prompt.tools, self._prompt.reference_id, self._sample
-        )
-        message = self._numbered(reply.message)
-        stop_reason = self._stop_reason(message, reply.finish_reason)
-        results = () if stop_reason else self._results(key, message.tool_calls, stack)
-        self._turns.append(Turn(completion=Completion(), message=message, tool_results=results))
-        if any(result.status is ToolStatus.INFRASTRUCTURE for result in results):
-            return StopReason.INFRASTRUCTURE
-        return stop_reason
-
-    def _numbered(self, message: Message) -> Message:
-        """Give calls ids of our own: unique in the attempt, the same in every run, and nine characters, as Mistral's servers want."""
-        calls = tuple(
-            ToolCall(
-                call_id=f"call{self._num_calls + index:05d}",
-                name=call.name,
-                arguments=call.arguments,
-                parse_error=call.parse_error,
-            )
-            for index, call in enumerate(message.tool_calls)
-        )
-        self._num_calls += len(calls)
-        return Message(role="assistant", content=message.content, tool_calls=calls)
-
-    def _stop_reason(self, message: Message, finish_reason: str) -> StopReason | None:
-        if finish_reason == "length":
-            return StopReason.MAX_COMPLETION_TOKENS
-        if not message.tool_calls:
-            return StopReason.ANSWERED
-        if self._num_calls > self._limits.max_tool_calls:
-            return StopReason.MAX_TOOL_CALLS
-        return StopReason.MAX_TURNS if len(self._turns) + 1 >= self._limits.max_turns else None
-
-    def _results(self, key: str, calls: Sequence[ToolCall], stack: ExitStack) -> tuple[ToolResult, ...]:
+    def _results(self, key: str, calls: Sequence[ToolCall]) -> tuple[ToolResult, ...]:
         row = self._endpoint.journal.get("results", key)
         if row is not None:
             return tuple(
                 ToolResult(call_id=call.call_id, **{**item, "status": ToolStatus(item["status"])})
                 for call, item in zip(calls, row["results"], strict=True)
             )
-        if self._session is None:
-            offered = [tool.name for tool in self._prompt.tools]
-            self._session = stack.enter_context(self._toolbox.session(offered))
-            # What journalled turns called is run again, for the state that the tools may keep; its results are known.
-            for earlier in [call for turn in self._turns for call in turn.message.tool_calls]:
-                self._session(earlier)
-        results = tuple(self._session(call) for call in calls)
+        results = self._episode.run_tools(calls)
         if not any(result.status is ToolStatus.INFRASTRUCTURE for result in results):
             self._endpoint.journal.put("results", key, {"results": [_result_row(result) for result in results]})
         return results
 
 
-def _messages(turn: Turn) -> list[Message]:
-    return [
-        turn.message,
-        *(
-            Message(role="tool", content=result.content, tool_call_id=call.call_id, name=call.name)
-            for call, result in zip(turn.message.tool_calls, turn.tool_results, strict=True)
-        ),
-    ]
+def _numbered(message: Message, first: int) -> Message:
+    """Give calls ids of our own.
+
+    They are unique in the attempt, the same in every run, and nine characters long, as Mistral's servers want.
+    """
+    calls = tuple(
+        replace(call, call_id=f"call{number:05d}") for number, call in enumerate(message.tool_calls, start=first)
+    )
+    return Message(role="assistant", content=message.content, tool_calls=calls)
 
 
 def _result_row(result: ToolResult) -> dict[str, object]:

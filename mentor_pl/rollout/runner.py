@@ -1,4 +1,4 @@
-"""The rollout loop: rows, an engine and tools, without a turn barrier."""
+"""Rollouts: many episodes, an engine and tools, without a turn barrier."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.engines.base import EngineSession, EngineStatistics, RolloutEngine, SamplingParams
 from mentor_pl.errors import ConfigError
-from mentor_pl.messages import ToolResult, ToolSpec
+from mentor_pl.messages import ToolCall, ToolResult, ToolSpec
 from mentor_pl.reference import Reference
+from mentor_pl.rollout.agent_loop import Episode, StudentEpisode
 from mentor_pl.rollout.limits import RolloutLimits
-from mentor_pl.rollout.row import Row
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import Completion, Trajectory, TrajectoryGroup
 
@@ -19,6 +19,8 @@ Prompt = tuple[Reference, ...]
 """All references of one prompt, at least one."""
 
 _STOP_POLL_S = 1.0
+
+_Results = Future[tuple[ToolResult, ...]]
 
 
 class RolloutStopped(Exception):
@@ -57,6 +59,34 @@ class RolloutRunner:
         """Render a reference's prompt."""
         return self.protocol.prompt_ids(reference.prompt, self.offered(reference))
 
+    def episode(
+        self, reference: Reference, prompt_ids: tuple[int, ...], *, index: int, sample_index: int, seed: int
+    ) -> StudentEpisode:
+        """Begin one attempt of the student.
+
+        Args:
+            reference: Its prompt and tools.
+            prompt_ids: The rendered prompt.
+            index: Names the row to the engine.
+            sample_index: Position within its group.
+            seed: Of the run.
+        """
+        return StudentEpisode(
+            index=index,
+            episode=Episode(
+                reference=reference,
+                sample_index=sample_index,
+                toolbox=self.toolbox,
+                max_turns=self.limits.max_turns,
+                max_tool_calls=self.limits.max_tool_calls,
+            ),
+            seed=seed,
+            prompt_ids=prompt_ids,
+            protocol=self.protocol,
+            limits=self.limits,
+            max_context=self.max_context,
+        )
+
     def run(
         self,
         engine: RolloutEngine,
@@ -85,7 +115,7 @@ class RolloutRunner:
             EngineError: The engine failed.
             RolloutStopped: `should_stop` said so.
         """
-        rows: list[Row] = []
+        rows: list[StudentEpisode] = []
         for references in prompts:
             prompt_ids = self.prompt_ids(references[0])
             if len(prompt_ids) >= self.max_context:
@@ -94,17 +124,7 @@ class RolloutRunner:
                     f"{self.max_context}; shorten it, offer fewer tools, or set data.overlong_prompts to 'skip'"
                 )
             rows += [
-                Row(
-                    index=len(rows) + sample,
-                    reference=references[0],
-                    sample_index=sample,
-                    seed=seed,
-                    prompt_ids=prompt_ids,
-                    protocol=self.protocol,
-                    toolbox=self.toolbox,
-                    limits=self.limits,
-                    max_context=self.max_context,
-                )
+                self.episode(references[0], prompt_ids, index=len(rows) + sample, sample_index=sample, seed=seed)
                 for sample in range(group_size)
             ]
         pool = ThreadPoolExecutor(self.limits.max_concurrent_tools, thread_name_prefix="tools")
@@ -117,7 +137,7 @@ class RolloutRunner:
                 wait=False, cancel_futures=True
             )  # where the rollout broke off, calls may run to their time limit
             for row in rows:
-                row.close()
+                row.episode.close()
         return [
             TrajectoryGroup(
                 references=references,
@@ -132,7 +152,7 @@ class _Loop:
 
     def __init__(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[StudentEpisode],
         session: EngineSession,
         pool: ThreadPoolExecutor,
         toolbox: ToolBox,
@@ -145,7 +165,7 @@ class _Loop:
         self._toolbox = toolbox
         self._park_after_s = park_after_s
         self._should_stop = should_stop
-        self._parked: dict[Future[tuple[ToolResult, ...]], Row] = {}
+        self._parked: dict[_Results, tuple[StudentEpisode, tuple[ToolCall, ...]]] = {}
         self._done: dict[int, Trajectory] = {}
 
     def run(self) -> list[Trajectory]:
@@ -164,7 +184,7 @@ class _Loop:
         return self._should_stop() or any(future.done() for future in self._parked)
 
     def _take_completions(self, completions: Iterable[tuple[int, Completion]]) -> None:
-        awaited: list[Future[tuple[ToolResult, ...]]] = []
+        awaited: list[_Results] = []
         # Rows in order, whatever order the engine finished them in: a seeded run repeats exactly.
         for index, completion in sorted(completions, key=lambda item: item[0]):
             row = self._rows[index]
@@ -172,25 +192,25 @@ class _Loop:
             if not calls:
                 self._finish(row)
                 continue
-            future = self._pool.submit(row.run_tools, calls)
-            self._parked[future] = row
+            future = self._pool.submit(row.episode.run_tools, calls)
+            self._parked[future] = row, calls
             if not any(self._toolbox.is_slow(call.name) for call in calls):
                 awaited.append(future)
         if awaited:
             wait(awaited, timeout=self._park_after_s)
             self._resume([future for future in awaited if future.done()])
 
-    def _resume(self, futures: Iterable[Future[tuple[ToolResult, ...]]]) -> None:
-        ready: list[Row] = []
+    def _resume(self, futures: Iterable[_Results]) -> None:
+        ready: list[StudentEpisode] = []
         for future in list(futures):
-            row = self._parked.pop(future)
-            row.resume(future.result())
+            row, calls = self._parked.pop(future)
+            row.resume(calls, future.result())
             if row.stop_reason is None:
                 ready.append(row)
             else:
                 self._finish(row)
         self._session.submit([row.request() for row in ready])
 
-    def _finish(self, row: Row) -> None:
+    def _finish(self, row: StudentEpisode) -> None:
         self._session.release(row.index)
-        self._done[row.index] = row.finish()
+        self._done[row.index] = row.episode.finish()
