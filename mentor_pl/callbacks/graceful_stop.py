@@ -43,10 +43,10 @@ class GracefulStop(Callback):
                 self._restore_interrupt()
                 log.warning("stopping at the next step, with a checkpoint; Ctrl-C again stops at once")
             launcher = trainer.strategy.launcher
-            if not pl_module.stop_signal and launcher is not None:
+            if not pl_module.stop_request() and launcher is not None:
                 # The ranks that this process has started. Not SIGINT: the terminal sends them their own, and a second one kills.
                 launcher.kill(signal.SIGTERM)
-            pl_module.stop_signal = signum
+            pl_module.stop_request.leave(signum)
 
         signal.signal(signal.SIGTERM, leave_note)
         if self._interrupt is None:
@@ -64,7 +64,7 @@ class GracefulStop(Callback):
             return
         if trainer.state.fn != "fit":
             return
-        if pl_module.stop_signal == signal.SIGUSR1 and self._requeue is not None:
+        if pl_module.stop_request.signal == signal.SIGUSR1 and self._requeue is not None:
             self._requeue(signal.SIGUSR1, None)
             return
         checkpoints = trainer.checkpoint_callback

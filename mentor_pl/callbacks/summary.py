@@ -14,6 +14,7 @@ from rich.table import Table
 from mentor_pl.evaluation.metrics import TaskMetrics
 from mentor_pl.evaluation.teacher import teacher_groups
 from mentor_pl.training.datamodule import MentorDataModule
+from mentor_pl.training.module import MentorModule
 
 Scores = dict[str, dict[str, float]]
 """Metric values by split and name."""
@@ -37,17 +38,23 @@ class RunSummary(Callback):
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
         self.before: Scores = {}
+        self._evaluated_step = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate the starting student; a resumed run knows the result from its checkpoint."""
         if self.enabled and not self.before:
             self.before = _evaluate(trainer)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note which weights were evaluated."""
+        self._evaluated_step = trainer.global_step
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate the trained student, and report."""
         if not self.enabled:
             return
-        after = _evaluate(trainer)
+        # As a rule the last epoch's validation has just evaluated these weights.
+        after = _scores(trainer) if self._evaluated_step == trainer.global_step else _evaluate(trainer)
         if not trainer.is_global_zero or not after:
             return
         summary = {"before": self.before, "after": after, "teacher": _teacher(trainer)}
@@ -94,13 +101,18 @@ def _data(trainer: Trainer) -> MentorDataModule:
 
 
 def _evaluate(trainer: Trainer) -> Scores:
-    scores: Scores = {}
-    for stream in _data(trainer).val_dataloader():
-        metrics = TaskMetrics(stream.runner.tool_names).to(trainer.strategy.root_device)
-        for batch in stream:
-            metrics.update(batch.groups)
-        scores[stream.split] = {name: round(float(value), 6) for name, value in metrics.compute().items()}
-    return scores
+    """Let Lightning run the validation of `fit`, with all its hooks, outside its own schedule."""
+    trainer.validating = True
+    try:
+        trainer.fit_loop.epoch_loop.val_loop.run()
+    finally:
+        trainer.training = True
+    return _scores(trainer)
+
+
+def _scores(trainer: Trainer) -> Scores:
+    evaluation = cast(MentorModule, trainer.lightning_module).evaluation
+    return {split: {name: round(value, 6) for name, value in row.items()} for split, row in evaluation.items()}
 
 
 def _teacher(trainer: Trainer) -> Scores:

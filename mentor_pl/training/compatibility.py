@@ -1,10 +1,16 @@
-"""Settings of the data module and of the module that must agree; told before the student is loaded."""
+"""Checks that data, settings and student go together; most are made before the student is loaded."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Collection, Iterable, Mapping
+
 from mentor_pl.engines.base import SamplingParams
 from mentor_pl.errors import ConfigError
+from mentor_pl.reference import Reference
 from mentor_pl.training.module import MentorModule
+
+log = logging.getLogger(__name__)
 
 _NO_FILTER = {"top_k": 0, "top_p": 1, "min_p": 0}
 
@@ -55,3 +61,44 @@ def check_exploration(module: MentorModule, *, sampling: SamplingParams, rounds_
             f"data.rounds_ahead is {rounds_ahead}, so that rounds are sampled with older weights than those that are trained; set "
             "model.correction to TruncatedImportanceSampling, which corrects for it"
         )
+
+
+def check_tools(references: Iterable[Reference], *, file: str, offered: Collection[str]) -> None:
+    """Check that there is a backend for every tool that a reference offers.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    for reference in references:
+        missing = [tool.name for tool in reference.tools if tool.name not in offered]
+        if missing:
+            raise ConfigError(
+                f"{file}: reference {reference.reference_id!r} offers the tool {missing[0]!r}, which no backend in data.tools has; "
+                f"they have {', '.join(sorted(offered))}; add the backend that has it, or leave the file out of data.references "
+                "and data.evaluation"
+            )
+
+
+def find_overlong(lengths: Mapping[str, int], *, what: str, max_context: int, skip: bool) -> set[str]:
+    """Return the ids of what does not fit into the student's context.
+
+    Args:
+        lengths: In tokens, by reference id.
+        what: What these are, for messages.
+        max_context: Tokens that the student can take.
+        skip: Whether they may be left out, with a warning.
+
+    Raises:
+        ConfigError: They may not, or nothing would be left.
+    """
+    overlong = {i for i, length in lengths.items() if length > max_context}
+    if overlong:
+        worst = max(overlong, key=lengths.__getitem__)
+        message = (
+            f"{len(overlong)} of {len(lengths)} {what} do not fit into the student's context of {max_context} tokens, for example "
+            f"{worst!r} with {lengths[worst]}"
+        )
+        if not skip or len(overlong) == len(lengths):
+            raise ConfigError(f"{message}; shorten them, offer fewer tools, or set data.overlong_prompts to 'skip'")
+        log.warning("%s; they are left out", message)
+    return overlong

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
-from collections.abc import Sequence
 from typing import Literal, cast
 
 from lightning.pytorch import LightningDataModule, Trainer
@@ -15,14 +13,14 @@ from mentor_pl.engines.base import SamplingParams
 from mentor_pl.errors import ConfigError
 from mentor_pl.files.references import read_references
 from mentor_pl.losses.advantages import AdvantageEstimator, GroupStandardized
-from mentor_pl.reference import Reference, group_by_prompt
+from mentor_pl.reference import group_by_prompt
 from mentor_pl.rewards.program import RewardProgram
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.training.ahead_stream import AheadRolloutStream
-from mentor_pl.training.compatibility import check_exploration, check_imitation
+from mentor_pl.training.compatibility import check_exploration, check_imitation, check_tools, find_overlong
 from mentor_pl.training.evaluation_stream import EvaluationStream
 from mentor_pl.training.module import MentorModule
 from mentor_pl.training.policy import max_context
@@ -33,8 +31,6 @@ from mentor_pl.training.stream import (
     StreamPlan,
     TrainingStream,
 )
-
-log = logging.getLogger(__name__)
 
 
 class MentorDataModule(LightningDataModule):
@@ -151,7 +147,7 @@ class MentorDataModule(LightningDataModule):
         _ = self.protocol
         for name, file in self._files.items():
             references = read_references(resolve(file), max_bad_lines=self._max_bad_lines)
-            self._check_tools(references, file)
+            check_tools(references, file=file, offered={spec.name for spec in self.toolbox.specs})
             prompts = group_by_prompt(references)
             self.prompts[name] = prompts if name == "train" else prompts[: self.max_problems]
         train = len(self.prompts["train"])
@@ -171,12 +167,15 @@ class MentorDataModule(LightningDataModule):
         prompts = self._fitting(self.prompts["train"], "train")
         if self.train_on == "references":
             return ReferenceStream(
-                trainer=self._trainer, module=self._module, samples=self._solutions(prompts), plan=self.plan
+                trainer=self._trainer,
+                controller=self._module.controller,
+                samples=self._solutions(prompts),
+                plan=self.plan,
             )
         assert self.reward is not None  # checked at construction
         return (AheadRolloutStream if self.rounds_ahead else RolloutStream)(
             trainer=self._trainer,
-            module=self._module,
+            controller=self._module.controller,
             runner=self.runner,
             prompts=prompts,
             reward=self.reward,
@@ -191,7 +190,7 @@ class MentorDataModule(LightningDataModule):
         return [
             EvaluationStream(
                 trainer=self._trainer,
-                module=self._module,
+                controller=self._module.controller,
                 runner=self.runner,
                 split=split,
                 prompts=self._fitting(self.prompts[split], split),
@@ -238,17 +237,6 @@ class MentorDataModule(LightningDataModule):
     def _module(self) -> MentorModule:
         return cast(MentorModule, self._trainer.lightning_module)
 
-    def _check_tools(self, references: Sequence[Reference], file: str) -> None:
-        offered = {spec.name for spec in self.toolbox.specs}
-        for reference in references:
-            missing = [tool.name for tool in reference.tools if tool.name not in offered]
-            if missing:
-                raise ConfigError(
-                    f"{file}: reference {reference.reference_id!r} offers the tool {missing[0]!r}, which no backend in data.tools has; "
-                    f"they have {', '.join(sorted(offered))}; add the backend that has it, or leave the file out of data.references "
-                    "and data.evaluation"
-                )
-
     def _fitting(self, prompts: list[Prompt], split: str) -> list[Prompt]:
         """Leave out, or refuse, prompts that leave no room for an answer."""
         lengths = {p[0].reference_id: len(self.runner.prompt_ids(p[0])) + 1 for p in prompts}
@@ -266,19 +254,9 @@ class MentorDataModule(LightningDataModule):
         return [sample for i, sample in samples.items() if i not in overlong]
 
     def _overlong(self, lengths: dict[str, int], what: str) -> set[str]:
-        """Return which of these lengths in tokens the student's context cannot hold, where they may be skipped."""
-        limit = self.runner.max_context
-        overlong = {i for i, length in lengths.items() if length > limit}
-        if overlong:
-            worst = max(overlong, key=lengths.__getitem__)
-            message = (
-                f"{len(overlong)} of {len(lengths)} {what} do not fit into the student's context of {limit} tokens, for example "
-                f"{worst!r} with {lengths[worst]}"
-            )
-            if self.overlong_prompts == "error" or len(overlong) == len(lengths):
-                raise ConfigError(f"{message}; shorten them, offer fewer tools, or set data.overlong_prompts to 'skip'")
-            log.warning("%s; they are left out", message)
-        return overlong
+        return find_overlong(
+            lengths, what=what, max_context=self.runner.max_context, skip=self.overlong_prompts == "skip"
+        )
 
     def teardown(self, stage: str) -> None:
         """Give up a rollout that nobody waits for any more."""

@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 
 from mentor_pl.engines.base import SamplingParams
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
-from mentor_pl.training.module import MentorModule
+from mentor_pl.training.rollout_controller import RolloutController
 from mentor_pl.trajectory import TrajectoryGroup
 
 
@@ -38,8 +38,8 @@ class EvaluationStream:
 
     Args:
         trainer: Whose ranks share the problems.
-        module: Whose weights try them.
-        runner: Lets them.
+        controller: Gives the engine with the present weights.
+        runner: Lets the engine's weights try prompts.
         split: Name of the split.
         prompts: Its problems.
         sampling: How tokens are drawn; greedy by default.
@@ -51,7 +51,7 @@ class EvaluationStream:
         self,
         *,
         trainer: Trainer,
-        module: MentorModule,
+        controller: RolloutController,
         runner: RolloutRunner,
         split: str,
         prompts: Sequence[Prompt],
@@ -60,7 +60,7 @@ class EvaluationStream:
         seed: int,
     ) -> None:
         self.trainer = trainer
-        self.module = module
+        self.controller = controller
         self.runner = runner
         self.split = split
         self.prompts = prompts
@@ -77,13 +77,13 @@ class EvaluationStream:
         mine = self.prompts[self.trainer.global_rank :: self.trainer.world_size]
         for batch in range(len(self)):
             prompts = mine[batch * self.batch_size : (batch + 1) * self.batch_size]
-            with self.module.rollout_engine() as engine:
+            with self.controller.synced_engine() as synced:
                 groups = self.runner.run(
-                    engine,
+                    synced.engine,
                     prompts,
                     sampling=self.sampling,
                     group_size=1,
                     seed=self.seed,
-                    should_stop=lambda: self.module.stop_signal != 0,
+                    should_stop=synced.should_stop,
                 )
             yield EvaluationBatch(split=self.split, tool_names=self.runner.tool_names, groups=tuple(groups))

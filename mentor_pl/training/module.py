@@ -5,16 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, wait
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -23,25 +19,18 @@ from mentor_pl.errors import ConfigError
 from mentor_pl.evaluation.metrics import TaskMetrics
 from mentor_pl.evaluation.rollout_metrics import group_metrics
 from mentor_pl.losses import Loss, LossInputs, LossOutput, TruncatedImportanceSampling
-from mentor_pl.rollout.runner import RolloutStopped
 from mentor_pl.students.base import StudentLoader
 from mentor_pl.training.batching import PolicyBatch
-from mentor_pl.training.fsdp2 import check_strategy, gathered, shard
+from mentor_pl.training.evaluation_stream import EvaluationBatch
+from mentor_pl.training.fsdp2 import check_strategy, shard
 from mentor_pl.training.policy import Policy, ReferencePolicy
+from mentor_pl.training.random_states import RandomState, gather_random_states, restore_random_state
+from mentor_pl.training.rollout_controller import RolloutController, StopRequest
 from mentor_pl.training.sharded_checkpoints import trained_names
-from mentor_pl.training.step_totals import StepTotals
+from mentor_pl.training.step_metrics import StepMetrics, StepTotals
 
-if TYPE_CHECKING:
-    from mentor_pl.training.evaluation_stream import EvaluationBatch
-
-PROGRESS_BAR = {
-    "reward": "reward",
-    "score/correct": "accuracy",
-    "score/tool_match": "tool match",
-    "tool_calls": "calls",
-    "loss": "loss",
-}
-"""What the progress bar shows, under which name; terms that the reward program lacks are left out."""
+_SHOWN = {"reward": "reward", "tool_calls": "calls", "loss": "loss"}
+"""What the progress bar shows beside the terms of the reward program, and under which name."""
 
 
 class MentorModule(LightningModule):
@@ -78,10 +67,10 @@ class MentorModule(LightningModule):
         self.correction = correction
         self.student: nn.Module | None = None
         self.policy: Policy
-        self.stop_signal = 0
-        """The signal that asked this process to end; 0 while none did."""
-        self.rollout_ahead: Future[Any] | None = None
-        """The rollout that uses the engine while training goes on, if any."""
+        self.controller: RolloutController
+        self.stop_request = StopRequest()
+        self.evaluation: dict[str, dict[str, float]] = {}
+        """Metrics of the last evaluation, by split and name."""
         self._make_optimizer = optimizer
         self._make_lr_scheduler = lr_scheduler
         self._packing = packing
@@ -90,7 +79,8 @@ class MentorModule(LightningModule):
         self._step_totals = StepTotals()
         self._train_began = self._train_s = 0.0
         self._metrics: dict[str, TaskMetrics] = {}
-        self._rng_states: list[dict[str, Tensor]] | None = None
+        self._terms: tuple[str, ...] = ()
+        self._random_states: Sequence[RandomState] = ()
 
     # The student ----------------------------------------------------------------------------------------------
 
@@ -118,39 +108,15 @@ class MentorModule(LightningModule):
                 self._ref_policy.copy = shard(self._ref_policy.copy, strategy)
         self.student = shard(student, strategy)
         self.policy = Policy(self.student, packing=self._packing, chunk_tokens=self._logprob_chunk_tokens)
-
-    @contextmanager
-    def rollout_engine(self) -> Iterator[RolloutEngine]:
-        """Give the engine, holding the present weights. All ranks enter and leave together."""
-        wait([] if self.rollout_ahead is None else [self.rollout_ahead])
-        student = self._loaded_student()
-        training = student.training
-        student.eval()
-        try:
-            with torch.no_grad(), gathered(student) as whole, self.trainer.precision_plugin.forward_context():
-                self.engine.sync(whole, self.trainer.global_step)
-                yield self.engine
-        except RolloutStopped:
-            pass  # the other ranks hear of it below
-        finally:
-            student.train(training)
-        self.stop_if_asked()
-
-    def stop_if_asked(self) -> None:
-        """End the run where any rank was asked to. All ranks call this together.
-
-        Raises:
-            SIGTERMException: On every rank, with the exit status that a shell gives to a death by that signal.
-        """
-        asked = torch.tensor(self.stop_signal, device=self.device)
-        self.stop_signal = int(self.trainer.strategy.reduce(asked, reduce_op="max"))
-        if self.stop_signal:
-            raise SIGTERMException(128 + self.stop_signal)
-
-    def _loaded_student(self) -> nn.Module:
-        if self.student is None:
-            raise AssertionError("the student is loaded by configure_model(), which the Trainer calls")
-        return self.student
+        self.controller = RolloutController(
+            trainer=self.trainer,
+            policy=self.policy,
+            engine=self.engine,
+            stop=self.stop_request,
+            pad_token_id=self.pad_token_id,
+            needs_all_tokens=self.loss.needs_all_tokens,
+            corrects_sampler=self.correction is not None,
+        )
 
     # Training -------------------------------------------------------------------------------------------------
 
@@ -197,26 +163,31 @@ class MentorModule(LightningModule):
         rollout: dict[str, float] = {}
         if batch.scored_groups:
             rollout = group_metrics(batch.scored_groups) | batch.rollout_metrics
+            self._terms = tuple(batch.scored_groups[0].scores)
         self._step_totals.add(
-            {f"mean {name}": value for name, value in output.means.items()}
-            | {f"rank {name}": value / self.trainer.world_size for name, value in rollout.items()}
-            | {"loss": output.loss.detach(), "tokens": len(batch.target_ids)},
-            output.maxima,
+            StepMetrics(
+                num_tokens=len(batch.target_ids),
+                token_sums=output.means,
+                rank_means=rollout,
+                sums={"loss": output.loss.detach()},
+                maxima=output.maxima,
+            )
         )
         if not last:
             return
-        sums, values = self._step_totals.reduce(self.trainer.strategy)
-        tokens = max(1.0, sums.pop("tokens"))
-        for name, value in sums.items():
-            kind, _, plain = name.rpartition(" ")
-            values[plain] = value / tokens if kind == "mean" else value
+        values = self._step_totals.reduce(self.trainer.strategy, world_size=self.trainer.world_size)
         if self.correction is not None:  # before the update, so that a bad step changes nothing
             values["correction/effective_sample_size"] = self.correction.effective_sample_size(values)
         for name, value in values.items():
             self.log(f"train/{name}", value, batch_size=1)
-        for name, shown in PROGRESS_BAR.items():
+        for name, label in self._shown().items():
             if name in values:
-                self.log(shown, values[name], prog_bar=True, logger=False, batch_size=1)
+                self.log(label, values[name], prog_bar=True, logger=False, batch_size=1)
+
+    def _shown(self) -> dict[str, str]:
+        """Return the names of the metrics that the progress bar shows, each with its label."""
+        labels = {f"score/{term}": term for term in self._terms if term not in _SHOWN.values() and "/" not in term}
+        return {"reward": "reward", **labels, **_SHOWN}
 
     def configure_optimizers(self) -> Any:
         """Give the optimiser what is trainable."""
@@ -256,8 +227,11 @@ class MentorModule(LightningModule):
         return batch
 
     def _log_splits(self, stage: str) -> None:
+        self.evaluation = {}
         for split, metrics in self._metrics.items():
-            for name, value in metrics.compute().items():
+            values = metrics.compute()
+            self.evaluation[split] = {name: float(value) for name, value in values.items()}
+            for name, value in values.items():
                 self.log(f"{stage}/{split}/{name}", value, rank_zero_only=False)
 
     # Checkpoints ----------------------------------------------------------------------------------------------
@@ -266,14 +240,7 @@ class MentorModule(LightningModule):
         """Keep only what is trained, and every rank's random state. Called on every rank."""
         trained = trained_names(self)
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
-        mine = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            mine["cuda"] = torch.cuda.get_rng_state()
-        states: list[Any] = [mine]
-        if dist.is_available() and dist.is_initialized():
-            states = [None] * dist.get_world_size()
-            dist.all_gather_object(states, mine)
-        checkpoint["rng_states"] = states
+        checkpoint["rng_states"] = gather_random_states()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another student's weights; remember the random states until training starts.
@@ -289,12 +256,8 @@ class MentorModule(LightningModule):
                 f"the checkpoint lacks {len(missing)} of the {len(trained)} weights that this student trains, for example "
                 f"{missing[0]!r}; resume it with the config of the run that it came from"
             )
-        self._rng_states = checkpoint.get("rng_states")
+        self._random_states = checkpoint.get("rng_states", ())
 
     def on_train_start(self) -> None:
         """Restore this rank's random state, after everything that draws numbers at start-up."""
-        if self._rng_states and len(self._rng_states) == self.trainer.world_size:
-            state = self._rng_states[self.global_rank]
-            torch.set_rng_state(state["cpu"])
-            if "cuda" in state and torch.cuda.is_available():
-                torch.cuda.set_rng_state(state["cuda"])
+        restore_random_state(self._random_states, rank=self.global_rank, world_size=self.trainer.world_size)

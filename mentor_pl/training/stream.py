@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
-from mentor_pl.engines.base import RolloutEngine, SamplingParams
+from mentor_pl.engines.base import SamplingParams
 from mentor_pl.errors import EngineError
 from mentor_pl.evaluation.rollout_metrics import work_metrics
 from mentor_pl.losses.advantages import AdvantageEstimator
 from mentor_pl.rewards.program import RewardProgram, ScoredGroup
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
-from mentor_pl.training.batching import PolicyBatch, packed_batch, padded_batch, split_evenly
-from mentor_pl.training.module import MentorModule
+from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.prompt_order import PromptOrder
+from mentor_pl.training.rollout_controller import RolloutController, SyncedEngine
 from mentor_pl.training.samples import Sample, sample_from_trajectory, share_beginning
 from mentor_pl.trajectory import TrajectoryGroup
 
@@ -75,9 +75,9 @@ class TrainingStream(ABC):
     rounds_ahead = 0
     """Rounds by which the weights that sampled may be older than those that are trained."""
 
-    def __init__(self, *, trainer: Trainer, module: MentorModule, num_prompts: int, plan: StreamPlan) -> None:
+    def __init__(self, *, trainer: Trainer, controller: RolloutController, num_prompts: int, plan: StreamPlan) -> None:
         self.trainer = trainer
-        self.module = module
+        self.controller = controller
         self.plan = plan
         self.num_prompts = num_prompts
         self._order = PromptOrder(num_prompts=num_prompts, round_size=plan.prompts_per_round, seed=plan.seed)
@@ -96,12 +96,9 @@ class TrainingStream(ABC):
     def __iter__(self) -> Iterator[PolicyBatch]:
         """Serve the rest of the present epoch."""
         for _ in range(self.rounds_done % self.rounds_per_epoch, self.rounds_per_epoch):
-            self.module.stop_if_asked()
-            self.module.zero_grad()  # the last step's gradients would take their memory through the rollout
+            self.controller.begin_round()
             drawn = self.draw(self.share_of_round(self.rounds_done))
             steps = list(self._steps(drawn.samples))
-            if self.module.correction is not None and self.plan.updates_per_round > 1:
-                steps = [[self._with_old_logprobs(batch) for batch in step] for step in steps]
             batches = [batch for step in self._order_of_steps() for batch in steps[step]]
             batches[0] = replace(batches[0], scored_groups=drawn.scored_groups, rollout_metrics=drawn.metrics)
             for number, batch in enumerate(batches):
@@ -130,15 +127,11 @@ class TrainingStream(ABC):
         step_of = [
             (rank + i * world) * self.plan.steps_per_round // self.plan.prompts_per_round for i in range(len(samples))
         ]
-        make = packed_batch if self.module.policy.packing else padded_batch
         for step in range(self.plan.steps_per_round):
             chosen = [s for its_step, group in zip(step_of, samples, strict=True) if its_step == step for s in group]
-            total = max(1.0, self._sum_over_ranks(sum(s.num_loss_tokens for s in chosen)))
-            if not self.module.loss.needs_all_tokens:
-                chosen = [s for s in chosen if bool(s.advantages.any())]
-            parts = split_evenly(chosen, self.trainer.accumulate_grad_batches)
-            batches = [make(part, pad_token_id=self.module.pad_token_id, num_loss_tokens=total) for part in parts]
-            yield [replace(batch, temperature=self.temperature) for batch in batches]
+            yield self.controller.micro_batches(
+                chosen, temperature=self.temperature, updates_per_round=self.plan.updates_per_round
+            )
 
     def _order_of_steps(self) -> list[int]:
         """Order the steps of all passes over a round; the first pass has them as they are."""
@@ -147,24 +140,14 @@ class TrainingStream(ABC):
             random.Random(f"{self.plan.seed}/{self.rounds_done}/{epoch}").shuffle(steps)
         return [step for steps in passes for step in steps]
 
-    def _with_old_logprobs(self, batch: PolicyBatch) -> PolicyBatch:
-        """Note what the present weights make of a batch that is trained on once other steps have moved them."""
-        with self.trainer.precision_plugin.forward_context():
-            logprobs = self.module.policy.score_no_grad(batch.to(self.module.device))
-        return replace(batch, old_logprobs=logprobs)
-
-    def _sum_over_ranks(self, value: float) -> float:
-        tensor = torch.tensor(float(value), device=self.module.device)
-        return float(self.trainer.strategy.reduce(tensor, reduce_op="sum"))
-
 
 class RolloutStream(TrainingStream):
     """Online: the student tries the prompts, its groups are scored and compared.
 
     Args:
         trainer: Whose ranks share the work.
-        module: Whose weights try the prompts.
-        runner: Lets them.
+        controller: Gives the engine with the present weights.
+        runner: Lets the engine's weights try prompts.
         prompts: What there is to try.
         reward: Scores each group.
         advantages: Compares the trajectories of a group.
@@ -177,7 +160,7 @@ class RolloutStream(TrainingStream):
         self,
         *,
         trainer: Trainer,
-        module: MentorModule,
+        controller: RolloutController,
         runner: RolloutRunner,
         prompts: Sequence[Prompt],
         reward: RewardProgram,
@@ -186,7 +169,7 @@ class RolloutStream(TrainingStream):
         group_size: int,
         plan: StreamPlan,
     ) -> None:
-        super().__init__(trainer=trainer, module=module, num_prompts=len(prompts), plan=plan)
+        super().__init__(trainer=trainer, controller=controller, num_prompts=len(prompts), plan=plan)
         self.runner = runner
         self.prompts = prompts
         self.reward = reward
@@ -197,35 +180,29 @@ class RolloutStream(TrainingStream):
 
     def draw(self, indices: Sequence[int]) -> Round:
         """See `TrainingStream.draw`."""
-        started = time.perf_counter()
-        with self.module.rollout_engine() as engine:
-            sync_s = time.perf_counter() - started
-            groups, metrics = self.roll_out(engine, indices, self.rounds_done)
-        return self.with_staleness(self.score_groups(groups, metrics | {"time/sync_s": sync_s}))
+        with self.controller.synced_engine() as synced:
+            groups, metrics = self.roll_out(synced, indices, self.rounds_done)
+        return self.with_staleness(self.score_groups(groups, metrics | {"time/sync_s": synced.sync_s}), synced)
 
     def roll_out(
-        self, engine: RolloutEngine, indices: Sequence[int], round_index: int
+        self, synced: SyncedEngine, indices: Sequence[int], round_index: int
     ) -> tuple[list[TrajectoryGroup], dict[str, float]]:
         """Let the engine's weights try a round's prompts; also return what was measured.
 
         Raises:
-            RolloutStopped: `should_stop` said so.
+            RolloutStopped: This process was asked to end.
         """
         started = time.perf_counter()
         groups = self.runner.run(
-            engine,
+            synced.engine,
             [self.prompts[i] for i in indices],
             sampling=self.sampling,
             group_size=self.group_size,
             seed=random.Random(f"{self.plan.seed}/{round_index}").getrandbits(62),
-            should_stop=self.should_stop,
+            should_stop=synced.should_stop,
         )
         rollout_s = time.perf_counter() - started
         return groups, {"time/rollout_s": rollout_s, **work_metrics(groups, self.runner.statistics, rollout_s)}
-
-    def should_stop(self) -> bool:
-        """Tell whether this process was asked to end."""
-        return self.module.stop_signal != 0
 
     def score_groups(self, groups: Sequence[TrajectoryGroup], metrics: dict[str, float]) -> Round:
         """Score groups and compare their trajectories."""
@@ -238,7 +215,7 @@ class RolloutStream(TrainingStream):
             metrics=metrics | {"time/reward_s": reward_s},
         )
 
-    def with_staleness(self, drawn: Round) -> Round:
+    def with_staleness(self, drawn: Round, synced: SyncedEngine) -> Round:
         """Measure how many weight updates the trainer is ahead of the oldest weights that sampled this.
 
         Raises:
@@ -250,7 +227,7 @@ class RolloutStream(TrainingStream):
         limit = self.rounds_ahead * self.plan.updates_per_round
         if versions and not present - limit <= min(versions) <= max(versions) <= present:
             raise EngineError(
-                f"{type(self.module.engine).__name__} sampled with the weights of update {min(versions)} to {max(versions)}, but those of "
+                f"{type(synced.engine).__name__} sampled with the weights of update {min(versions)} to {max(versions)}, but those of "
                 f"{present - limit} to {present} were asked for; an engine stamps a completion with the version that its sync() was given"
             )
         return replace(drawn, metrics=drawn.metrics | {"staleness": float(present - min(versions, default=present))})
@@ -276,13 +253,15 @@ class ReferenceStream(TrainingStream):
 
     Args:
         trainer: Whose ranks share the work.
-        module: The student that imitates.
+        controller: Lays the samples out as batches.
         samples: The solutions, at least one.
         plan: Rounds and steps.
     """
 
-    def __init__(self, *, trainer: Trainer, module: MentorModule, samples: Sequence[Sample], plan: StreamPlan) -> None:
-        super().__init__(trainer=trainer, module=module, num_prompts=len(samples), plan=plan)
+    def __init__(
+        self, *, trainer: Trainer, controller: RolloutController, samples: Sequence[Sample], plan: StreamPlan
+    ) -> None:
+        super().__init__(trainer=trainer, controller=controller, num_prompts=len(samples), plan=plan)
         self.samples = share_beginning(samples)
 
     def draw(self, indices: Sequence[int]) -> Round:

@@ -193,7 +193,7 @@ class Break(Callback):
 
 
 def be_asked_to_end(trainer, module):
-    module.stop_signal = 15
+    module.stop_request.leave(15)
 
 
 def be_interrupted(trainer, module):
