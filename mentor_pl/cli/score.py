@@ -21,7 +21,8 @@ from mentor_pl.plugins import load_plugins
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.answers import final_answer
 from mentor_pl.rewards.correct import Correct
-from mentor_pl.rewards.program import RewardProgram, ScoredGroup, has_teacher
+from mentor_pl.rewards.explanation import explain_scored
+from mentor_pl.rewards.program import RewardProgram, ScoredGroup
 from mentor_pl.trajectory import TrajectoryGroup
 
 REWARDS = "mentor_pl.rewards"
@@ -107,31 +108,28 @@ def explanation(program: RewardProgram, scored: ScoredGroup) -> Group:
         program: What scored it.
         scored: A group of one.
     """
-    trajectory = scored.group.trajectories[0]
-    scores = {name: row[0] for name, row in scored.scores.items()}
-    left_by = scored.exits[0]
+    told = explain_scored(program, scored)
     table = Table(
-        title=escape(f"{trajectory.reference_id}, sample {trajectory.sample_index}: reward {scored.rewards[0]:g}"),
-        title_justify="left",
+        title=escape(f"{told.reference_id}, sample {told.sample_index}: reward {told.reward:g}"), title_justify="left"
     )
     for heading in ("term", "component", "score", "weight", "gate", "adds"):
         table.add_column(heading)
     for exit_ in program.exits:
-        taken = "taken" if exit_.name == left_by else ""
+        taken = "taken" if exit_.name == told.left_by else ""
         table.add_row("exit", escape(exit_.name), taken, "", "", f"{exit_.reward:g}" if taken else "", style="dim")
-    added = program.contributions(scores, guided=has_teacher(scored.group.references))
-    for term, adds in zip(program.terms, added.values(), strict=True):
-        gate = "" if term.gate is None else f"{term.gate} = {scores[term.gate]:g}, floor {term.gate_floor:g}"
+    for share in told.terms:
+        term = share.term
+        gate = "" if term.gate is None else f"{term.gate} = {share.gate_score:g}, floor {term.gate_floor:g}"
         table.add_row(
             escape(term.name),
             type(term.component).__name__,
-            f"{scores[term.name]:g}",
+            f"{share.score:g}",
             f"{term.weight:g}",
             escape(gate),
-            f"{adds:g}" if left_by is None else f"({adds:g})",
+            f"{share.adds:g}" if told.left_by is None else f"({share.adds:g})",
         )
     table.add_section()
-    table.add_row("reward", escape(left_by or ""), "", "", "", f"{scored.rewards[0]:g}", style="bold")
+    table.add_row("reward", escape(told.left_by or ""), "", "", "", f"{told.reward:g}", style="bold")
     return Group(table, *map(Text, _facts(program, scored)), "")
 
 

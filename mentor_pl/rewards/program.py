@@ -11,7 +11,7 @@ from typing import Any
 from mentor_pl.errors import ConfigError, RewardError
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.base import RewardComponent
-from mentor_pl.trajectory import Trajectory, TrajectoryGroup
+from mentor_pl.trajectory import TrajectoryGroup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,27 +182,6 @@ class RewardProgram:
         return round(
             math.fsum(self.contributions(scores, guided=guided).values()), 12
         )  # 0.7 + 0.3 + 0.1 is 1.1, not 1.0999...
-
-    def explain(self, trajectory: Trajectory, references: Sequence[Reference]) -> str:
-        """Say in lines of text how one trajectory's reward comes about.
-
-        Raises:
-            RewardError: As in `score_group`.
-        """
-        group = TrajectoryGroup(references=tuple(references), trajectories=(trajectory,))
-        scored = self.score_group(group)
-        scores = {name: row[0] for name, row in scored.scores.items()}
-        counts = scored.exits[0] is None
-        lines = [f"{trajectory.reference_id}: reward {scored.rewards[0]:g}"]
-        if not counts:
-            lines.append(f"  left by the exit {scored.exits[0]!r}; the terms do not count")
-        for term, amount in zip(
-            self.terms, self.contributions(scores, guided=has_teacher(references)).values(), strict=True
-        ):
-            gate = f", gated on {term.gate} with floor {term.gate_floor:g}" if term.gate else ""
-            share = f" = {amount:+g}" if counts else ""
-            lines.append(f"  {term.name}: score {scores[term.name]:g} x weight {term.weight:g}{gate}{share}")
-        return "\n".join(lines)
 
 
 def has_teacher(references: Sequence[Reference]) -> bool:

@@ -10,6 +10,7 @@ from mentor_pl.errors import ConfigError, RewardError
 from mentor_pl.messages import Message, ToolCall
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.base import RewardComponent
+from mentor_pl.rewards.explanation import explain
 from mentor_pl.rewards.finished import Finished
 from mentor_pl.rewards.program import RewardExit, RewardProgram, RewardTerm
 from mentor_pl.testing import trajectory
@@ -115,7 +116,9 @@ def test_terms_that_need_a_teacher_drop_out_without_one_and_the_rest_is_renormal
     unguided = RewardProgram(terms=terms, need_teacher=["b"])
     # Without b, 0.8 of the positive weight of 1.1 is left: everything grows by 1.1 / 0.8 = 1.375, the penalty too.
     assert unguided.score_group(group(text, "a=0 b=1 c=1 d=0")).rewards == (0.9625, 0.1375)  # 1.375 * 0.7, 1.375 * 0.1
-    assert "b: score 1 x weight 0.3, gated on a with floor 0.2 = +0" in unguided.explain(trajectory(text), [REFERENCE])
+    assert "b: score 1 x weight 0.3, gated on a with floor 0.2 = +0" in str(
+        explain(unguided, trajectory(text), [REFERENCE])
+    )
     # With a teacher, and where nothing is named, all terms count as they are.
     call = ToolCall(call_id="call_0", name="add")
     guided = TrajectoryGroup(
@@ -129,13 +132,13 @@ def test_explain_says_how_a_reward_comes_about() -> None:
         exits=[RewardExit(unless=Finished(), reward=0.0)],
         terms=[term("a", 0.7), term("b", 0.3, gate="a", gate_floor=0.2)],
     )
-    assert program.explain(trajectory("a=0 b=1", reference_id="gsm-17"), [REFERENCE]) == (
+    assert str(explain(program, trajectory("a=0 b=1", reference_id="gsm-17"), [REFERENCE])) == (
         "gsm-17: reward 0.06\n"
         "  a: score 0 x weight 0.7 = +0\n"
         "  b: score 1 x weight 0.3, gated on a with floor 0.2 = +0.06"
     )
     cut = trajectory("a=1 b=1", stop_reason=StopReason.MAX_TURNS)
-    assert program.explain(cut, [REFERENCE]).splitlines()[:2] == [
+    assert str(explain(program, cut, [REFERENCE])).splitlines()[:2] == [
         "r: reward 0",
         "  left by the exit 'unless Finished'; the terms do not count",
     ]
