@@ -37,7 +37,11 @@ def without_reasoning(text: str) -> str:
 
 def boxes(text: str) -> list[str | None]:
     r"""Return what stands in each `\boxed{}`, in order of their beginnings; None for an empty or unclosed one."""
-    return [_inside(text, match.end()) for match in _BOX.finditer(text)]
+    found: list[str | None] = []
+    for match in _BOX.finditer(text):
+        end = closing_brace(text, match.end())
+        found.append((text[match.end() : end].strip() or None) if end is not None else None)
+    return found
 
 
 def unboxed(text: str) -> str:
@@ -46,15 +50,19 @@ def unboxed(text: str) -> str:
     return (found[-1] if found else None) or text.strip()
 
 
-def _inside(text: str, start: int) -> str | None:
+def closing_brace(text: str, start: int) -> int | None:
+    r"""Return where the brace closes that was opened just before `start`; None where it never does.
+
+    An escaped brace, as in `\{1,2\}`, encloses nothing.
+    """
     depth, position = 1, start
     while position < len(text):
         character = text[position]
         if character == "\\":
-            position += 2  # an escaped brace, as in \{1,2\}, encloses nothing
+            position += 2
             continue
         depth += (character == "{") - (character == "}")
         if depth == 0:
-            return text[start:position].strip() or None
+            return position
         position += 1
     return None

@@ -1,41 +1,23 @@
-r"""When two answers count as one: as text, as numbers, as mathematical objects; and lists element by element."""
+"""When two answers count as one: as numbers, and as lists element by element."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
+
+from mentor_pl.rewards.numbers import read_number, within
 
 Judge = Callable[[str, str], bool]
 """`(answer, gold) -> the answer is right`."""
 
-_TEXT = re.compile(r"\\(?:text|mathrm)\s*\{[^{}]*\}")
-_FRACTION = re.compile(r"([-+]?)\\[dt]?frac\{([^{}]+)\}\{([^{}]+)\}")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _OPENING, _CLOSING = "([{", ")]}"
 
 
-def equal_as_text(answer: str, gold: str) -> bool:
-    """Compare texts, whatever their case and white space."""
-    return bool(gold.strip()) and answer.casefold().split() == gold.casefold().split()
-
-
-def as_number(text: str) -> float | None:
-    r"""Read `1,234.5`, `-3/4`, `\frac{3}{4}`, `\$18`, `50\%` (as 50), `5\text{ cm}` (as 5); None for what is no finite number."""
-    text = _TEXT.sub("", text).replace("\\", "") if "frac" not in text else _FRACTION.sub(r"\1\2/\3", text)
-    text = _THOUSANDS.sub("", text.strip().strip("$%").strip())
-    numerator, slash, denominator = text.partition("/")
-    try:
-        value = float(numerator) / float(denominator) if slash else float(numerator)
-    except (ValueError, ZeroDivisionError):
-        return None
-    return value if math.isfinite(value) else None
-
-
 def equal_as_numbers(answer: str, gold: str, tolerance: float = 1e-6) -> bool:
     """Compare numbers within a relative tolerance; False where one of the two is no number."""
-    a, b = as_number(answer), as_number(gold)
-    return a is not None and b is not None and math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance * 1e-3)
+    a, b = read_number(answer), read_number(gold)
+    return a is not None and b is not None and within(a, b, tolerance)
 
 
 def element_by_element(judge: Judge) -> Judge:

@@ -14,12 +14,22 @@ import re
 import subprocess
 import sys
 from collections import deque
-from decimal import Decimal
 
 from mentor_pl.errors import RewardError
+from mentor_pl.rewards.calculations import (
+    in_another_base,
+    is_closed_form,
+    is_name,
+    is_worked,
+    last_side,
+    only_numbers,
+    sides,
+)
+from mentor_pl.rewards.numbers import equal_numbers, read_number
+from mentor_pl.rewards.plain_text import equal_as_text, is_code, is_text, undecorated
 
 _log = logging.getLogger(__name__)
-_PLAIN_NUMBER = re.compile(r"[-+]?\d{1,18}(?:\.\d{1,18})?")
+_EXPONENT = re.compile(r"(\d\.?)[eE]([-+]?\d+)(?![\w.])")
 MAX_CHARS = 2000
 """Answers longer than this are only compared as text."""
 
@@ -65,13 +75,17 @@ if hasattr(os, "register_at_fork"):
 
 
 @functools.lru_cache(maxsize=65536)
-def equal_in_mathematics(answer: str, gold: str, timeout_s: float = 5.0) -> bool:
+def equal_in_mathematics(answer: str, gold: str, timeout_s: float = 5.0, calculations: bool = False) -> bool:
     r"""Say whether two answers, in LaTeX or plain text without `\boxed`, are one mathematical object.
+
+    Where the right answer is text (see `plain_text.is_text`), texts are compared; where both are numbers, `numbers.equal_numbers`
+    decides; all else is asked of math-verify, with the same tolerance.
 
     Args:
         answer: The student's.
         gold: The reference's.
         timeout_s: Seconds after which the answer counts as wrong.
+        calculations: Whether an answer that is still to be worked out, 17 * 23 where 391 is right, counts as right.
 
     Raises:
         RewardError: The worker process cannot be started.
@@ -83,12 +97,39 @@ def equal_in_mathematics(answer: str, gold: str, timeout_s: float = 5.0) -> bool
         return True
     if len(answer) > MAX_CHARS or len(gold) > MAX_CHARS:
         return False
-    if _PLAIN_NUMBER.fullmatch(answer) and _PLAIN_NUMBER.fullmatch(gold):
-        if Decimal(answer) == Decimal(gold):
-            return True
-        if "." not in answer + gold:
+    if read_number(gold) is None and is_text(gold):
+        return equal_as_text(answer, gold)
+    return (read_number(answer) is not None or not is_code(answer)) and _equal_objects(
+        answer, gold, timeout_s, calculations
+    )
+
+
+def _equal_objects(answer: str, gold: str, timeout_s: float, calculations: bool) -> bool:
+    if in_another_base(answer, gold):
+        return False
+    wanted = read_number(last_side(gold))
+    if wanted is None:
+        if not calculations and only_numbers(gold) and not is_worked(answer):
             return False
-    verdict = _ask(json.dumps([answer, gold, timeout_s]))
+        return _asked(answer, gold, timeout_s)
+    *others, last = sides(answer)
+    if any(is_name(side) and is_name(name) and side != name for side in others for name in sides(gold)[:-1]):
+        return False
+    given = read_number(last)
+    if given is None:
+        closed_form = not wanted.exact and is_closed_form(last)  # more exact than the decimal that is right
+        right = (calculations or is_worked(last) or closed_form) and _asked(last, gold, timeout_s)
+    else:
+        right = equal_numbers(given, wanted)
+    return right and all(
+        is_name(side) or _equal_objects(side, last_side(gold), timeout_s, calculations=True) for side in others
+    )
+
+
+def _asked(answer: str, gold: str, timeout_s: float) -> bool:
+    # math-verify reads 2e-8 as 2 times Euler's number, less 8
+    question = [_EXPONENT.sub(r"\1 \\times 10^{\2}", undecorated(text)) for text in (answer, gold)]
+    verdict = _ask(json.dumps([*question, timeout_s]))
     if not verdict:
         _log.warning("%.80r could not be compared with %.80r within %g s; it counts as wrong", answer, gold, timeout_s)
     return verdict == "true"

@@ -10,6 +10,8 @@ import signal
 import sys
 from typing import Any, cast
 
+from mentor_pl.rewards.math_tolerance import agree
+
 MEMORY_BYTES = 2 << 30
 """Address space of the worker: an answer such as 10^{10^{10}} must not take the machine's memory."""
 
@@ -37,11 +39,9 @@ def main() -> None:
         # The watchdog is a C thread: unlike signals it also ends a single long operation on big integers.
         faulthandler.dump_traceback_later(timeout_s, exit=True, file=nowhere)
         try:
-            verdict = library.verify(
-                library.parse(f"\\boxed{{{gold}}}", parsing_timeout=None),
-                library.parse(f"\\boxed{{{answer}}}", parsing_timeout=None),
-                timeout_seconds=None,
-            )
+            wanted = library.parse(f"\\boxed{{{gold}}}", parsing_timeout=None)
+            given = library.parse(f"\\boxed{{{answer}}}", parsing_timeout=None)
+            verdict = agree(wanted, given, library.verify(wanted, given, timeout_seconds=None))
         except Exception:  # whatever a student's text does to the parser, it is not the right answer
             verdict = False
         faulthandler.cancel_dump_traceback_later()
