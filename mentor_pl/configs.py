@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mentor_pl.errors import ConfigError
+from mentor_pl.errors import ConfigError, UsageError
 
 _PACKAGE = Path(__file__).parent
 _FOLDER = "configs"
@@ -48,7 +48,7 @@ def find_config(name: str) -> str:
     short = name.removeprefix(f"{_FOLDER}/").removesuffix(".yaml")
     if short not in config_names():
         known = ", ".join(config_names())
-        raise ConfigError(
+        raise UsageError(
             f"config {name!r}: there is no such file, nor a shipped config of that name; shipped are {known}"
         )
     return str(config_folder() / f"{short}.yaml")

@@ -18,6 +18,10 @@ class ConfigError(MentorError):
     """A setting contradicts another one, or a value lies outside its range."""
 
 
+class UsageError(ConfigError):
+    """The command line or a config cannot be read: an unknown key or class, a value of the wrong type, a missing file."""
+
+
 class DataFileError(MentorError):
     """A line of a reference or trajectory file cannot be used. The message starts with `path:line`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
@@ -87,6 +88,17 @@ def find_plugins(*groups: str) -> tuple[Plugin, ...]:
         if group not in PLUGIN_POINTS:
             raise PluginError(f"unknown plugin group {group!r}; the groups are {', '.join(PLUGIN_POINTS)}")
     return tuple(plugin for group in groups or PLUGIN_POINTS for plugin in _find(group))
+
+
+def group_of(base: type) -> str | None:
+    """Return the plugin point whose plugins extend a class; None where there is none. Imports nothing."""
+    path = f"{base.__module__}:{base.__qualname__}"
+    return next((group for group, target in PLUGIN_POINTS.items() if target == path), None)
+
+
+def imported_groups() -> tuple[str, ...]:
+    """Return the plugin points whose base class is imported: to name a plugin is not worth importing torch."""
+    return tuple(group for group, base in PLUGIN_POINTS.items() if base.partition(":")[0] in sys.modules)
 
 
 def load_plugins(group: str) -> dict[str, type]:

@@ -8,19 +8,17 @@ from typing import Any
 
 import torch
 import transformers
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser, auto_cli
 from rich.console import Console
 from rich.text import Text
 
 from mentor_pl.chat.protocol import ChatProtocol
-from mentor_pl.cli.plugins import PluginErrors, plugin_hint
+from mentor_pl.cli.layers import read_yaml
+from mentor_pl.cli.parser import build, call
 from mentor_pl.engines.auto import AutoEngine
 from mentor_pl.engines.base import RolloutEngine, SamplingParams
-from mentor_pl.errors import ConfigError, MentorError
+from mentor_pl.errors import ConfigError
 from mentor_pl.interactive.conversation import Conversation
 from mentor_pl.interactive.terminal import TerminalChat
-from mentor_pl.plugins import load_plugins
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.students.full import FullStudent
 from mentor_pl.tools.base import ToolBackend
@@ -100,33 +98,18 @@ def settings_of_run(config_file: Path) -> tuple[list[ToolBackend], RolloutLimits
     """
     if not config_file.is_file():
         return [PythonFunctions(module="mentor_pl.tools.arithmetic")], RolloutLimits()
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--tools", type=list[ToolBackend], required=True)
-    parser.add_argument("--limits", type=RolloutLimits, default=RolloutLimits())
+    data = (read_yaml(config_file) or {}).get("data") or {}
+    if "tools" not in data:
+        raise ConfigError(f"{config_file}: it has no data.tools; give --tools and --limits yourself")
+    given = {key: data[key] for key in ("tools", "limits") if data.get(key) is not None}
     try:
-        data = yaml.safe_load(config_file.read_text(encoding="utf-8"))["data"]
-        parsed = parser.parse_object({key: data[key] for key in ("tools", "limits") if key in data})
-    except (ArgumentError, KeyError, TypeError, yaml.YAMLError) as problem:
-        hint = plugin_hint(str(problem), *_PLUGIN_POINTS)
-        raise ConfigError(
-            f"{config_file}: data.tools or data.limits cannot be built: {problem}; give --tools and --limits yourself\n{hint}".rstrip()
-        ) from problem
-    built = parser.instantiate_classes(parsed)
-    return built["tools"], built["limits"]
-
-
-class _Parser(PluginErrors, ArgumentParser):
-    plugin_groups = _PLUGIN_POINTS
+        built = build(given, {"tools": list[ToolBackend], "limits": RolloutLimits}, f"{config_file}: data")
+    except ConfigError as problem:
+        raise ConfigError(f"{problem}; mend it, or give --tools and --limits yourself") from problem
+    return built["tools"], built.get("limits") or RolloutLimits()
 
 
 def main(argv: list[str]) -> None:
     """Run `mentor-pl chat`."""
-    for group in _PLUGIN_POINTS:
-        load_plugins(group)
     transformers.utils.logging.disable_progress_bar()
-    try:
-        auto_cli(chat, args=argv, parser_class=_Parser, prog="mentor-pl chat")
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except (MentorError, OSError) as problem:
-        raise SystemExit(f"mentor-pl chat: {problem}") from problem
+    call(chat, argv, prog="mentor-pl chat", groups=_PLUGIN_POINTS, as_positional=True)

@@ -8,16 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, auto_cli
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mentor_pl.cli.plugins import PluginErrors
-from mentor_pl.errors import ConfigError, DataFileError, MentorError
+from mentor_pl.cli.parser import call
+from mentor_pl.errors import ConfigError, DataFileError
 from mentor_pl.files.jsonl import write_rows
 from mentor_pl.files.references import write_references
-from mentor_pl.plugins import load_plugins
 from mentor_pl.references.attempt import AttemptLimits, Endpoint
 from mentor_pl.references.budget import Account, Budget, Spending
 from mentor_pl.references.collect import CollectionReport, Collector, Sampling
@@ -143,10 +141,6 @@ def _print(report: dict[str, Any], output: Path, console: Console) -> None:
     )
 
 
-class _Parser(PluginErrors, ArgumentParser):
-    plugin_groups = ("mentor_pl.rewards", "mentor_pl.tools")
-
-
 def _names_local_teacher(argv: list[str]) -> bool:
     texts = [
         path.read_text(errors="replace")
@@ -158,16 +152,12 @@ def _names_local_teacher(argv: list[str]) -> bool:
 
 def main(argv: list[str]) -> None:
     """Run `mentor-pl collect`."""
-    for group in _Parser.plugin_groups:
-        load_plugins(group)
+    groups = ["mentor_pl.rewards", "mentor_pl.tools"]
     # Only a teacher of one's own needs torch, which takes seconds to import.
     if _names_local_teacher(argv):
         importlib.import_module("mentor_pl.references.local_teacher")
-        for group in ("mentor_pl.students", "mentor_pl.engines"):
-            load_plugins(group)
+        groups += ["mentor_pl.students", "mentor_pl.engines"]
     try:
-        auto_cli(collect, args=argv, as_positional=False, parser_class=_Parser, prog="mentor-pl collect")
+        call(collect, argv, prog="mentor-pl collect", groups=groups)
     except KeyboardInterrupt:
-        raise SystemExit("mentor-pl collect: stopped; the same command goes on where it was") from None
-    except (MentorError, OSError) as problem:
-        raise SystemExit(f"mentor-pl collect: {problem}") from problem
+        raise SystemExit("mentor-pl: collect was stopped; the same command goes on where it was") from None

@@ -13,11 +13,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student_t
 
+from mentor_pl.cli.parser import call
 from mentor_pl.errors import ConfigError, MentorError
 
 _METRICS = ("accuracy", "tool_match", "tool_similarity", "unknown_tool_rate", "calls_per_task")
@@ -229,4 +229,4 @@ def _plot(summary: dict[str, Any], path: Path) -> bool:
 
 def main(argv: list[str]) -> None:
     """Run `mentor-pl compare`."""
-    auto_cli(compare, args=argv, as_positional=False, prog="mentor-pl compare")
+    call(compare, argv, prog="mentor-pl compare")

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import torch
 import transformers
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser, auto_cli
 from torch import nn
 
 from mentor_pl.callbacks.model_card import model_card
-from mentor_pl.errors import ConfigError, MentorError, StudentError
+from mentor_pl.cli.layers import read_yaml
+from mentor_pl.cli.parser import build, call
+from mentor_pl.errors import ConfigError, StudentError
 from mentor_pl.plugins import load_plugins
 from mentor_pl.students.base import StudentLoader
 from mentor_pl.students.export import export_student
@@ -69,14 +69,12 @@ def student_loader(config_file: Path) -> StudentLoader:
     if not config_file.is_file():
         raise ConfigError(f"there is no {config_file}; give the folder of the checkpoint's run as --run_dir")
     load_plugins(_STUDENTS)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(StudentLoader, "student", required=True)
-    config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-    try:
-        parsed = parser.parse_object({"student": config["model"]["student"]})
-    except (ArgumentError, KeyError, TypeError) as problem:
-        raise ConfigError(f"{config_file}: model.student cannot be built: {problem}") from problem
-    return parser.instantiate_classes(parsed)["student"]
+    model = (read_yaml(config_file) or {}).get("model") or {}
+    if not model.get("student"):
+        raise ConfigError(
+            f"{config_file}: it has no model.student; give the folder of the checkpoint's run as --run_dir"
+        )
+    return build({"student": model["student"]}, {"student": StudentLoader}, f"{config_file}: model")["student"]
 
 
 def load_weights(model: nn.Module, state: dict[str, Any], *, source: Path) -> None:
@@ -114,7 +112,4 @@ def _run_dir(checkpoint: Path) -> Path:
 def main(argv: list[str]) -> None:
     """Run `mentor-pl export`."""
     transformers.utils.logging.disable_progress_bar()
-    try:
-        auto_cli(export, args=argv, as_positional=False, prog="mentor-pl export")
-    except MentorError as problem:
-        raise SystemExit(f"mentor-pl export: {problem}") from problem
+    call(export, argv, prog="mentor-pl export")

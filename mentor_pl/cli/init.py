@@ -5,8 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from jsonargparse import auto_cli
-
+from mentor_pl.cli.parser import call
 from mentor_pl.errors import ConfigError
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -46,4 +45,4 @@ def init(folder: Path, template: str = "calculator") -> None:
 
 def main(argv: list[str]) -> None:
     """Run `mentor-pl init`."""
-    auto_cli(init, args=argv, as_positional=True, prog="mentor-pl init")
+    call(init, argv, prog="mentor-pl init", as_positional=True)

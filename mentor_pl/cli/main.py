@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import logging
 import os
 import sys
+import traceback
+from typing import NoReturn
 
 from mentor_pl import __version__
 from mentor_pl.configs import find_config
-from mentor_pl.errors import MentorError
+from mentor_pl.errors import MentorError, UsageError
 
 TRAINING = {
     "fit": "train the student",
@@ -62,29 +65,46 @@ def _usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run a subcommand; a `MentorError` becomes one line on stderr and exit status 1."""
+    """Run a subcommand.
+
+    What a user or the machine got wrong becomes one line on stderr. The exit status is 2 where the arguments or a config
+    cannot be read, 130 after Ctrl-C, else 1. With MENTOR_PL_TRACEBACK=1 the traceback is printed too.
+    """
     argv = sys.argv[1:] if argv is None else argv
+    try:
+        _run(argv)
+    except UsageError as error:
+        _fail(error, 2)
+    except (MentorError, OSError) as error:
+        _fail(error, 1)
+    except KeyboardInterrupt:
+        print("mentor-pl: stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(130)
+
+
+def _fail(error: Exception, status: int) -> NoReturn:
+    if os.environ.get("MENTOR_PL_TRACEBACK"):
+        traceback.print_exception(error)
+    print(f"mentor-pl: {type(error).__name__}: {error}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _run(argv: list[str]) -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # speaks of an optional kernel whenever it is imported
     command = argv[0] if argv else "--help"
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)  # a config names a class of the user's own file: `class_path: my_reward.FewTurns`
-    try:
-        argv = _with_shipped_configs(argv)
-    except MentorError as error:
-        print(f"mentor-pl: {type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(2)
-    try:
-        if command in ("-h", "--help"):
-            print(_usage())
-        elif command == "--version":
-            print(f"mentor-pl {__version__}")
-        elif command in TRAINING:
-            importlib.import_module("mentor_pl.cli.training").main(argv)
-        elif command in OTHERS:
-            importlib.import_module(OTHERS[command][0]).main(argv[1:])
-        else:
-            print(f"mentor-pl: there is no command {command!r}\n\n{_usage()}", file=sys.stderr)
-            sys.exit(2)
-    except MentorError as error:
-        print(f"mentor-pl: {type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(1)
+    argv = _with_shipped_configs(argv)
+    if command in ("-h", "--help"):
+        print(_usage())
+    elif command == "--version":
+        print(f"mentor-pl {__version__}")
+    elif command in TRAINING:
+        importlib.import_module("mentor_pl.cli.training").main(argv)
+    elif command in OTHERS:
+        importlib.import_module(OTHERS[command][0]).main(argv[1:])
+    else:
+        known = [*TRAINING, *OTHERS]
+        close = difflib.get_close_matches(command, known, n=1)
+        meant = f" (did you mean {close[0]!r}?)" if close else ""
+        raise UsageError(f"there is no command {command!r}{meant}; the commands are {', '.join(known)}")

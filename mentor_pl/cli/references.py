@@ -7,15 +7,14 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mentor_pl.cli.plugins import PluginErrors
-from mentor_pl.errors import MentorError
+from mentor_pl.cli.diagnosis import suggestion
+from mentor_pl.cli.parser import call
+from mentor_pl.errors import UsageError
 from mentor_pl.files import iter_references, iter_trajectories, write_references
-from mentor_pl.plugins import load_plugins
 from mentor_pl.references.check import CheckReport, Finding, check_references
 from mentor_pl.references.convert import convert as convert_file
 from mentor_pl.references.converters import CONVERTERS
@@ -170,32 +169,33 @@ _COMMANDS: dict[str, Callable[..., object]] = {
 }
 
 
-class _Parser(PluginErrors, ArgumentParser):
-    plugin_groups = ("mentor_pl.rewards", "mentor_pl.tools")
+_USAGE = """usage: mentor-pl references COMMAND ...
+
+  check              check a reference file: lines, duplicates, leaks, calls against their schemas
+  convert            convert another format into references
+  from-trajectories  make references of a student's own best verified trajectories
+
+`mentor-pl references COMMAND --help` explains every key of a command."""
 
 
 def main(argv: list[str]) -> None:
     """Run `mentor-pl references`; exit code 1 where `check` finds something to mend."""
-    for group in _Parser.plugin_groups:
-        load_plugins(group)
-    parser = _Parser(prog="mentor-pl references", description=__doc__)
-    subcommands = parser.add_subcommands(dest="command")
-    for name, function in _COMMANDS.items():
-        command = _Parser(description=function.__doc__.splitlines()[0] if function.__doc__ else None)
-        if function is convert:
-            command.add_argument("--from", required=True, choices=tuple(CONVERTERS), help="the format of the input")
-        command.add_function_arguments(function, as_positional=function is check, skip={"source"})
-        command.add_argument("--config", action="config", help="a YAML file with these arguments")
-        subcommands.add_subcommand(name, command)
-    config = parser.parse_args(argv)
-    name = config.command
-    arguments = parser.instantiate_classes(config)[name].as_dict()
-    arguments.pop("config", None)
-    if name == "convert":
-        arguments["source"] = arguments.pop("from")
-    try:
-        ok = _COMMANDS[name](**arguments)
-    except (MentorError, OSError) as problem:
-        raise SystemExit(f"mentor-pl references {name}: {problem}") from problem
+    name = argv[0] if argv else "--help"
+    if name in ("-h", "--help"):
+        print(_USAGE)
+        return
+    if name not in _COMMANDS:
+        raise UsageError(
+            f"references has no command {name!r}{suggestion(name, _COMMANDS)}; it has {', '.join(_COMMANDS)}"
+        )
+    ok = call(
+        _COMMANDS[name],
+        argv[1:],
+        prog=f"mentor-pl references {name}",
+        groups=("mentor_pl.rewards", "mentor_pl.tools"),
+        as_positional=name == "check",
+        renamed={"source": "from"} if name == "convert" else None,
+        choices={"source": tuple(CONVERTERS)} if name == "convert" else None,
+    )
     if ok is False:
         raise SystemExit(1)

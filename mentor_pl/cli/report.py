@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jsonargparse import auto_cli
-
+from mentor_pl.cli.parser import call
 from mentor_pl.reporting.page import render_report
 from mentor_pl.reporting.run import read_run
 
@@ -26,4 +25,4 @@ def report(run: Path, output: Path | None = None, max_trajectories: int = 400) -
 
 def main(argv: list[str]) -> None:
     """Run `mentor-pl report`."""
-    auto_cli(report, args=argv, prog="mentor-pl report")
+    call(report, argv, prog="mentor-pl report", as_positional=True)

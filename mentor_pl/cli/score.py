@@ -7,17 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, auto_cli
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from mentor_pl.cli.plugins import PluginErrors
-from mentor_pl.errors import DataFileError, MentorError
+from mentor_pl.cli.parser import call
+from mentor_pl.errors import DataFileError
 from mentor_pl.files import iter_trajectories, read_references, write_rows
 from mentor_pl.messages import ToolCall
-from mentor_pl.plugins import load_plugins
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.answers import final_answer
 from mentor_pl.rewards.correct import Correct
@@ -158,14 +156,6 @@ def _call(call: ToolCall) -> str:
     return f"{call.name}({arguments})"
 
 
-class _Parser(PluginErrors, ArgumentParser):
-    plugin_groups = (REWARDS,)
-
-
 def main(argv: list[str]) -> None:
     """Run `mentor-pl score`."""
-    load_plugins(REWARDS)
-    try:
-        auto_cli(score, args=argv, as_positional=False, parser_class=_Parser, prog="mentor-pl score")
-    except MentorError as problem:
-        raise SystemExit(f"mentor-pl score: {problem}") from problem
+    call(score, argv, prog="mentor-pl score", groups=(REWARDS,))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -23,8 +24,9 @@ from mentor_pl.callbacks.graceful_stop import GracefulStop
 from mentor_pl.callbacks.non_finite_guard import NonFiniteGuard
 from mentor_pl.callbacks.recorder import TrajectoryRecorder
 from mentor_pl.callbacks.summary import RunSummary
-from mentor_pl.cli.plugins import PluginErrors
-from mentor_pl.errors import ConfigError
+from mentor_pl.cli.diagnosis import Group, one_line
+from mentor_pl.cli.parser import OneLineErrors, constructor_error, refuse_nulls
+from mentor_pl.errors import ConfigError, MentorError
 from mentor_pl.plugins import find_plugins
 from mentor_pl.training.checkpoint_io import AtomicCheckpointIO
 from mentor_pl.training.datamodule import MentorDataModule
@@ -36,12 +38,27 @@ _RUN_DIR_ENV = "MENTOR_PL_RUN_DIR"
 """Tells the processes that Lightning launches for further ranks which folder the first one chose."""
 
 
-class _Parser(PluginErrors, LightningArgumentParser):
-    """Names the plugins and arguments that there are where one is misspelt."""
+class _Parser(OneLineErrors, LightningArgumentParser):
+    """LightningCLI's parser, with errors of one line."""
 
-    def format_usage(self) -> str:
-        """Keep an error readable: the full list of keys is what `--help` is for."""
-        return f"usage: {self.prog} --config FILE [--config OVERLAY ...] [--KEY VALUE ...]\n"
+    positional = ("subcommand",)
+    schema = {
+        "subcommand": str,
+        "seed_everything": bool | int,
+        "run_dir": str | None,
+        "trainer": Group(Trainer),
+        "model": Group(MentorModule),
+        "data": Group(MentorDataModule),
+        "checkpoint": Group(ModelCheckpoint),
+        "recorder": Group(TrajectoryRecorder),
+        "summary": Group(RunSummary),
+        "export": Group(ExportStudent),
+        "guard": Group(NonFiniteGuard),
+        "ckpt_path": str | Path | None,
+        "weights_only": bool | None,
+        "verbose": bool,
+        "return_predictions": bool | None,
+    }
 
 
 class SaveConfig(SaveConfigCallback):
@@ -114,7 +131,13 @@ class MentorCLI(LightningCLI):
         if config.get("enable_progress_bar") is not False:
             callbacks.append(RichProgressBar())
         kwargs["callbacks"] = callbacks
-        return super().instantiate_trainer(**kwargs)
+        refuse_nulls(Trainer, config)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except MentorError:
+            raise
+        except Exception as failure:  # Lightning raises all kinds; nothing but its arguments has been looked at yet
+            raise constructor_error(Trainer, failure) from failure
 
     def before_fit(self) -> None:
         """Let `runs/last` point to a run under `runs/`; keep the log of an earlier run in its folder, which CSVLogger would delete."""
@@ -177,16 +200,21 @@ def main(argv: list[str]) -> None:
     """Run a training subcommand; `argv` begins with its name."""
     _quieten()
     find_plugins()  # imports every plugin, so that `class_path: ToolMatch` resolves by its bare name
-    MentorCLI(
-        MentorModule,
-        MentorDataModule,
-        args=None if argv == sys.argv[1:] else argv,
-        parser_class=_Parser,
-        save_config_callback=SaveConfig,
-        save_config_kwargs={"save_to_log_dir": False},
-        auto_configure_optimizers=False,
-        seed_everything_default=0,
-    )
+    before, sys.argv = sys.argv, [sys.argv[0], *argv]  # where Lightning looks, also to start further ranks
+    try:
+        MentorCLI(
+            MentorModule,
+            MentorDataModule,
+            parser_class=_Parser,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+        )
+    except MisconfigurationException as failure:  # a key of Lightning's that contradicts another one
+        raise ConfigError(one_line(str(failure))) from failure
+    finally:
+        sys.argv = before
 
 
 def _quieten() -> None:

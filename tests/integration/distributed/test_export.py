@@ -114,10 +114,19 @@ def test_the_card_of_an_earlier_checkpoint_claims_no_result(runs: Runs, tmp_path
         ("lora/checkpoints/last.ckpt", "full", "it comes from a run with another student"),
     ],
 )
-def test_what_cannot_be_exported(runs: Runs, tmp_path: Path, checkpoint: str, run_dir: str | None, says: str) -> None:
+def test_what_cannot_be_exported(
+    runs: Runs,
+    tmp_path: Path,
+    checkpoint: str,
+    run_dir: str | None,
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (runs.folder / "elsewhere").mkdir(exist_ok=True)
     (runs.folder / "elsewhere" / "last.ckpt").touch()
     command = ["export", "--checkpoint", str(runs.folder / checkpoint), "--output", str(tmp_path / "out")]
-    with pytest.raises(SystemExit, match=says):
+    with pytest.raises(SystemExit) as stopped:
         main([*command, *(("--run_dir", str(runs.folder / run_dir)) if run_dir else ())])
+    assert stopped.value.code == 1
+    assert says in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -60,7 +60,7 @@ def test_a_run_whose_tools_cannot_be_built_is_refused(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text("data: {tools: [{class_path: NoSuchTool}]}")
     with pytest.raises(
-        ConfigError, match="(?s)config.yaml: data.tools .* cannot be built.*NoSuchTool.*installed are.*PythonFunctions"
+        ConfigError, match=r"config.yaml: data: tools\[0\].*no ToolBackend 'NoSuchTool'.*installed are.*PythonFunctions"
     ):
         settings_of_run(config)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from jsonargparse import ArgumentParser
 
+from mentor_pl.cli.main import main as mentor_pl
 from mentor_pl.cli.score import main
 from mentor_pl.rewards.program import RewardProgram
 from tests.unit.rewards.official_cases import PRESETS, reference_row, rows, trajectory_row
@@ -121,26 +122,29 @@ def test_what_a_student_wrote_is_not_read_as_markup(tmp_path: Path, capsys: pyte
 
 def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert stopped.value.code not in (0, None)
-    return f"{stopped.value.code}{capsys.readouterr().err}"
+        mentor_pl(["score", *arguments])
+    assert stopped.value.code in (1, 2)
+    return capsys.readouterr().err
 
 
 def test_a_misspelt_plugin_is_refused_with_the_known_ones(
     files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = refusal(program(mentor().replace("KnownTools", "KnownTool"), tmp_path) + files, capsys)
-    assert text.count("No plugin is named 'KnownTool' (did you mean 'KnownTools'?); installed are") == 1
-    assert "KnownTools (mentor-pl " in text
+    assert (
+        "terms[2].component: there is no RewardComponent 'KnownTool' (did you mean 'KnownTools'?); installed are"
+        in text
+    )
+    assert "ToolMatch (mentor-pl " in text and text.count("\n") == 1
 
 
 def test_a_misspelt_argument_is_refused_with_the_known_ones(
     files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = refusal(program(mentor().replace("mode: exact", "mod: exact"), tmp_path) + files, capsys)
-    assert "takes mode, ignore_unknown, count_failed (did you mean 'mode'?)" in text
+    assert "takes no 'mod' (did you mean 'mode'?); it takes mode, ignore_unknown, count_failed" in text
     text = refusal(program(mentor().replace("gate_floor", "gatefloor"), tmp_path) + files, capsys)
-    assert "RewardTerm takes name, component, weight, gate, gate_floor (did you mean 'gate_floor'?)" in text
+    assert "RewardTerm takes no 'gatefloor' (did you mean 'gate_floor'?); it takes name, component, weight," in text
 
 
 def test_a_contradiction_in_the_program_is_refused(
@@ -148,7 +152,7 @@ def test_a_contradiction_in_the_program_is_refused(
 ) -> None:
     text = refusal(program(mentor().replace("gate: correct", "gate: right"), tmp_path) + files, capsys)
     assert text.startswith(
-        "mentor-pl score: reward term 'tool_match': its gate 'right' is not a term; the terms are correct, tool_match, known_tools"
+        "mentor-pl: ConfigError: reward term 'tool_match': its gate 'right' is not a term; the terms are correct, tool_match, known_tools"
     )
 
 

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from mentor_pl.cli.references import main
+from mentor_pl.errors import DataFileError, UsageError
 from mentor_pl.references.check import check_references
 from mentor_pl.rewards.correct import Correct
 
@@ -126,7 +127,7 @@ def test_the_command_converts_by_name(tmp_path, capsys):
     main(["convert", "--from", "gsm8k", "--input", str(source), "--output", str(tmp_path / "refs.jsonl")])
     assert "1 references (100.0%) written" in capsys.readouterr().out
     main(["check", str(tmp_path / "refs.jsonl"), "--judge", "Correct"])
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(UsageError, match="invalid choice: 'csv'"):
         main(["convert", "--from", "csv", "--input", str(source), "--output", str(tmp_path / "x.jsonl")])
-    with pytest.raises(SystemExit, match="no-such.jsonl: cannot be read"):
+    with pytest.raises(DataFileError, match="no-such.jsonl: cannot be read"):
         main(["convert", "--from", "gsm8k", "--input", "no-such.jsonl", "--output", str(tmp_path / "x.jsonl")])

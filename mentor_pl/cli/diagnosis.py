@@ -1,0 +1,281 @@
+"""Which value of a config a parser refused, and why: found in the config itself, not in the parser's message.
+
+jsonargparse parses; where it refuses, its message lists every alternative of every type around the culprit. This module
+walks what the user gave beside the types and names the innermost value that does not fit.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mentor_pl.cli.layers import COMMAND_LINE, merged, read_layers, read_yaml, source_of
+from mentor_pl.cli.schema import (
+    accepts,
+    classes,
+    described,
+    item_type,
+    members,
+    parameters,
+    subclasses,
+    value_type,
+)
+from mentor_pl.plugins import Plugin, find_plugins, group_of, imported_groups
+
+RENAMED = {
+    "objective": "loss",
+    "ClippedSurrogate": "GRPOLoss",
+    "SupervisedLikelihood": "SFTLoss",
+    "ShardedStrategy": "FSDP2Strategy",
+    "FlatShardedStrategy": "FSDP1Strategy",
+    "needs_reference": "needs_ref_policy",
+    "door": "group",
+}
+"""Keys and classes of earlier versions, and what they are called now."""
+
+Keys = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A value that does not fit.
+
+    Attributes:
+        keys: Where it stands, from the outside in.
+        problem: What is wrong and what would be right, to be read after the place.
+    """
+
+    keys: Keys
+    problem: str
+
+    def __str__(self) -> str:
+        place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.keys).removeprefix(".")
+        return f"{place} {self.problem}" if self.problem.startswith("is ") else f"{place}: {self.problem}"
+
+
+def diagnose(message: str, argv: Sequence[str], schema: Mapping[str, Any], positional: Sequence[str] = ()) -> str:
+    """Say in one line what a parser refused.
+
+    Args:
+        message: The parser's own message; what is left of it is the last resort.
+        argv: The arguments, without the subcommand.
+        schema: The type of each key at the top level, or the class or function whose parameters lie below it.
+        positional: Names of the arguments that are given without a name.
+
+    Raises:
+        UsageError: A config file cannot be read.
+    """
+    layers = read_layers(argv, positional)
+    folders = [Path(layer.source).parent for layer in layers if layer.source != COMMAND_LINE]
+    fault = _Walk([*folders, Path()]).arguments(merged(layers), schema, (), "this command")
+    if fault is None:
+        return one_line(message)
+    source = source_of(layers, [key for key in fault.keys if isinstance(key, str)])
+    return str(fault) if source == COMMAND_LINE else f"{source}: {fault}"
+
+
+def diagnose_values(message: str, values: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """Say in one line what a parser refused of values that come from elsewhere; else as `diagnose`."""
+    fault = _Walk([Path()]).arguments(values, schema, (), "this config")
+    return one_line(message) if fault is None else str(fault)
+
+
+def one_line(message: str, limit: int = 400) -> str:
+    """Return a message without line breaks, cut where it is long."""
+    text = " ".join(message.split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+class _Walk:
+    """Looks for the innermost value that does not fit its type."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
+
+    def arguments(self, given: Mapping[str, Any], known: Mapping[str, Any], keys: Keys, owner: str) -> Fault | None:
+        """Check names and values of a call's arguments."""
+        for name in given:
+            if name not in known and (keys or name not in ("config", "print_config", "help")):
+                takes = ", ".join(known) or "no arguments"
+                said = renamed(str(name)) or f"{owner} takes no {name!r}{suggestion(name, known)}; it takes {takes}"
+                return Fault(keys=(*keys, str(name)), problem=said)
+        for name, value in given.items():
+            if name in known and (fault := self.value(value, known[name], (*keys, name))):
+                return fault
+        return None
+
+    def value(self, value: Any, hint: Any, keys: Keys) -> Fault | None:
+        """Check one value against its type."""
+        if isinstance(hint, Group):
+            if isinstance(value, Mapping):
+                return self.arguments(value, parameters(hint.owner), keys, hint.owner.__name__)
+            value = self._content(value, keys) if isinstance(value, str) else value
+            if isinstance(value, Mapping):
+                return self.arguments(value, parameters(hint.owner), keys, hint.owner.__name__)
+            return Fault(keys=keys, problem=f"is {value!r}; expected a mapping of keys to values")
+        if value is None:
+            return None
+        if named := classes(hint):
+            return self._object(value, hint, named, keys)
+        if isinstance(value, list) and (item := item_type(hint)) is not None:
+            return self._first((self.value(v, item, (*keys, i)) for i, v in enumerate(value)), value, hint, keys)
+        if isinstance(value, Mapping) and (item := value_type(hint)) is not None:
+            return self._first((self.value(v, item, (*keys, str(k))) for k, v in value.items()), value, hint, keys)
+        return self._leaf(value, hint, keys)
+
+    def _first(self, faults: Any, value: Any, hint: Any, keys: Keys) -> Fault | None:
+        return next((fault for fault in faults if fault is not None), None) or self._whole(value, hint, keys)
+
+    def _whole(self, value: Any, hint: Any, keys: Keys) -> Fault | None:
+        """Check a list or mapping of plain values as a whole; of objects the items alone say enough."""
+        item = item_type(hint) if isinstance(value, list) else value_type(hint)
+        return None if classes(item) else self._leaf(value, hint, keys)
+
+    def _leaf(self, value: Any, hint: Any, keys: Keys) -> Fault | None:
+        if accepts(hint, value):
+            return None
+        return Fault(keys=keys, problem=f"is {_shown(value)}; expected {described(hint)}")
+
+    def _object(self, value: Any, hint: Any, bases: tuple[type, ...], keys: Keys) -> Fault | None:
+        if isinstance(value, str):
+            if value.endswith((".yaml", ".yml", ".json")):
+                content = self._content(value, keys)
+                return content if isinstance(content, Fault) else self._object(content, hint, bases, keys)
+            if _takes_text(hint):
+                return None if accepts(hint, value) else self._named(value, bases, keys)
+            return self._named(value, bases, keys)
+        if isinstance(value, Mapping):
+            name = value.get("class_path")
+            if isinstance(name, str):
+                return self._named(name, bases, keys) or self._built(value, _resolved(name, bases), keys)
+            if name is None and len(bases) == 1 and not _is_abstract(bases[0]):
+                return self.arguments(value.get("init_args", value), parameters(bases[0]), keys, bases[0].__name__)
+            if (item := value_type(hint)) is not None:
+                return self._first((self.value(v, item, (*keys, str(k))) for k, v in value.items()), value, hint, keys)
+            return Fault(keys=keys, problem=f"is {_shown(value)}; expected class_path: NAME, {_installed(bases)}")
+        if isinstance(value, list) and (item := item_type(hint)) is not None:
+            return self._first((self.value(v, item, (*keys, i)) for i, v in enumerate(value)), value, hint, keys)
+        if accepts(hint, value):
+            return None
+        return Fault(keys=keys, problem=f"is {_shown(value)}; expected {described(hint)}, {_installed(bases)}")
+
+    def _built(self, value: Mapping[str, Any], owner: Any, keys: Keys) -> Fault | None:
+        for key in value:
+            if key not in ("class_path", "init_args", "dict_kwargs"):
+                return Fault(keys=(*keys, str(key)), problem=f"write it under init_args of {owner.__name__}")
+        given = value.get("init_args")
+        if given is None:
+            return None
+        if not isinstance(given, Mapping):
+            return Fault(keys=(*keys, "init_args"), problem=f"is {_shown(given)}; expected arguments by name")
+        return self.arguments(given, parameters(owner), (*keys, "init_args"), _with_distribution(owner))
+
+    def _named(self, name: str, bases: tuple[type, ...], keys: Keys) -> Fault | None:
+        """Check the name of a class."""
+        try:
+            owner = _resolved(name, bases)
+        except Exception as problem:  # whatever a stranger's import raises
+            return Fault(keys=keys, problem=f"{name} cannot be imported: {type(problem).__name__}: {problem}")
+        if owner is None:
+            return Fault(keys=keys, problem=unknown_class(name, bases))
+        if isinstance(owner, type) and not issubclass(owner, bases):
+            wanted = " or ".join(base.__name__ for base in bases)
+            return Fault(keys=keys, problem=f"{name} is no {wanted}; {_installed(bases)}")
+        return None
+
+    def _content(self, name: str, keys: Keys) -> Any:
+        """Read a config that another one names; relative to that one's folder, or to the working directory."""
+        for folder in self._folders:
+            if (folder / name).is_file():
+                return read_yaml(folder / name)
+        looked = " or ".join(dict.fromkeys(str(folder.absolute()) for folder in self._folders))
+        return Fault(keys=keys, problem=f"there is no file {name} in {looked}; mend the path")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A class or function whose parameters are the keys below a key.
+
+    Attributes:
+        owner: The class or function.
+    """
+
+    owner: Callable[..., Any]
+
+
+def renamed(name: str) -> str | None:
+    """Say what a key or class of an earlier version is called now; None where it was not renamed."""
+    new = RENAMED.get(name.rpartition(".")[2])
+    return None if new is None else f"{name!r} was renamed; write {new!r}"
+
+
+def suggestion(name: str, known: Any) -> str:
+    """Return the nearest known name as a question; "" where none is near."""
+    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def unknown_class(name: str, bases: tuple[type, ...]) -> str:
+    """Say that there is no such class, and which there are."""
+    if said := renamed(name):
+        return said
+    broken = next((p for p in _plugins(bases) if p.name == name and p.error), None)
+    if broken is not None:
+        return f"the plugin {name!r} ({broken.distribution}) failed to load: {broken.error}"
+    wanted = " or ".join(base.__name__ for base in bases)
+    return f"there is no {wanted} {name!r}{suggestion(name, _known(bases))}; {_installed(bases)}"
+
+
+def _installed(bases: tuple[type, ...]) -> str:
+    by_distribution: dict[str, list[str]] = {}
+    for plugin in _plugins(bases):
+        if plugin.error is None:
+            by_distribution.setdefault(plugin.distribution, []).append(plugin.name)
+    if by_distribution:
+        rows = (f"{', '.join(names)} ({distribution})" for distribution, names in by_distribution.items())
+        return f"installed are {'; '.join(rows)}"
+    return f"there are {', '.join(_known(bases)) or 'none'}"
+
+
+def _plugins(bases: tuple[type, ...]) -> list[Plugin]:
+    groups = [group for base in bases if (group := group_of(base)) is not None]
+    return list(find_plugins(*groups)) if groups else []
+
+
+def _known(bases: tuple[type, ...]) -> list[str]:
+    found = (c for base in bases for c in subclasses(base) if not _is_abstract(c) and not c.__name__.startswith("_"))
+    return sorted({c.__name__ for c in found} | {p.name for p in _plugins(bases)})
+
+
+def _is_abstract(owner: type) -> bool:
+    return bool(getattr(owner, "__abstractmethods__", ()))
+
+
+def _resolved(name: str, bases: tuple[type, ...]) -> Any:
+    """Return the class or function of a name; None where there is none."""
+    if "." not in name:
+        return next((c for base in bases for c in subclasses(base) if c.__name__ == name), None)
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute, None)
+    except ModuleNotFoundError as missing:
+        if missing.name is not None and (module == missing.name or module.startswith(f"{missing.name}.")):
+            return None
+        raise
+
+
+def _with_distribution(owner: Any) -> str:
+    found = (p for group in imported_groups() for p in find_plugins(group) if p.loaded is owner)
+    return next((f"{owner.__name__} ({p.distribution})" for p in found), owner.__name__)
+
+
+def _takes_text(hint: Any) -> bool:
+    return any(member is str or (not classes(member) and accepts(member, "x")) for member in members(hint))
+
+
+def _shown(value: Any) -> str:
+    return one_line(repr(value), 120)

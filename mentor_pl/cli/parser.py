@@ -1,0 +1,243 @@
+"""The parser of every subcommand: what a user did wrong becomes one `MentorError`, wherever it was found."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from jsonargparse import ArgumentParser
+
+from mentor_pl.cli.diagnosis import diagnose, diagnose_values, one_line
+from mentor_pl.cli.schema import admits_null, described, parameters
+from mentor_pl.errors import ConfigError, MentorError, UsageError
+from mentor_pl.plugins import load_plugins
+
+if TYPE_CHECKING:
+    _Parser = ArgumentParser
+else:
+    _Parser = object
+
+_argv: ContextVar[list[str] | None] = ContextVar("_argv", default=None)
+"""The arguments that are being parsed; None outside of parsing."""
+
+_building: ContextVar[bool] = ContextVar("_building", default=False)
+"""Whether objects are being made from a config."""
+
+
+class _Refused(BaseException):
+    """Carries a constructor's error through jsonargparse, which takes an `Exception` for one of several alternatives."""
+
+    def __init__(self, error: MentorError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class OneLineErrors(_Parser):
+    """Mixin for an `ArgumentParser`, put before it: raises a `MentorError` of one line where it would print many.
+
+    Attributes:
+        schema: The type of each key at the top level; see `diagnose`.
+        positional: Names of the arguments that are given without a name, in order.
+    """
+
+    schema: Mapping[str, Any] = {}
+    positional: Sequence[str] = ()
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        super().add_instantiator(_guarded(_construct), object)
+
+    def add_instantiator(
+        self, instantiator: Any, class_type: type, subclasses: bool = True, prepend: bool = False
+    ) -> None:
+        """Add an instantiator before the one for all classes, which would hide it."""
+        super().add_instantiator(_guarded(instantiator), class_type, subclasses=subclasses, prepend=True)
+
+    def parse_args(self, args: Any = None, *rest: Any, **options: Any) -> Any:
+        """Parse; whatever jsonargparse raises is a usage error."""
+        if _argv.get() is not None:  # the parser of a nested config
+            return super().parse_args(args, *rest, **options)
+        token = _argv.set(list(sys.argv[1:] if args is None else args))
+        try:
+            return super().parse_args(args, *rest, **options)
+        except MentorError:
+            raise
+        except Exception as failure:  # a value so odd that jsonargparse's own code fails on it
+            self.error(str(failure) or type(failure).__name__, failure)
+        finally:
+            _argv.reset(token)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise what is wrong in one line; nested parsers leave it to the outermost.
+
+        Raises:
+            UsageError: Always, in the outermost parser.
+        """
+        argv = _argv.get()
+        if not self.exit_on_error or argv is None:
+            super().error(message, ex)
+        raise UsageError(diagnose(message, argv, self.schema, self.positional)) from ex
+
+    def instantiate(self, *args: Any, **options: Any) -> Any:
+        """Make the objects of a config; an error of a constructor comes out as it is, however deep it was raised."""
+        return _unwrapped(super().instantiate, *args, **options)
+
+    def instantiate_classes(self, *args: Any, **options: Any) -> Any:
+        """Do the same under the name by which LightningCLI calls it."""
+        return _unwrapped(super().instantiate_classes, *args, **options)
+
+
+def _unwrapped(make: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    if _building.get():
+        return make(*args, **options)
+    token = _building.set(True)
+    try:
+        return make(*args, **options)
+    except _Refused as refused:
+        raise refused.error from refused.error.__cause__
+    finally:
+        _building.reset(token)
+
+
+def _construct(owner: Callable[..., Any], *args: Any, **arguments: Any) -> Any:
+    return owner(*args, **arguments)
+
+
+def _guarded(instantiator: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(instantiator)  # jsonargparse looks at its parameters
+    def guarded(owner: Callable[..., Any], *args: Any, **arguments: Any) -> Any:
+        try:
+            refuse_nulls(owner, arguments)
+            return instantiator(owner, *args, **arguments)
+        except MentorError as error:
+            refused = error
+        except Exception as failure:
+            refused = constructor_error(owner, failure)
+        if _building.get():
+            raise _Refused(refused)
+        raise refused
+
+    return guarded
+
+
+def constructor_error(owner: Callable[..., Any], failure: Exception) -> ConfigError:
+    """Return what a constructor raised as the user's error: its arguments come from the config."""
+    kind = "" if isinstance(failure, ValueError) else f"{type(failure).__name__}: "
+    error = ConfigError(f"{owner.__name__} cannot be made: {kind}{one_line(str(failure))}; mend its arguments")
+    error.__cause__ = failure
+    return error
+
+
+def refuse_nulls(owner: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    """Refuse null where neither the type nor the default of a parameter is null; jsonargparse lets it pass.
+
+    Raises:
+        ConfigError: An argument is null and must not be.
+    """
+    hints = parameters(owner)
+    try:
+        signature = inspect.signature(owner).parameters
+    except (TypeError, ValueError):  # a constructor written in C
+        return
+    for name, value in arguments.items():
+        if value is None and name in signature and signature[name].default is not None:
+            if not admits_null(hint := hints.get(name, Any)):
+                raise ConfigError(f"{owner.__name__}: {name} is null; expected {described(hint)}")
+
+
+def call(
+    function: Callable[..., Any],
+    argv: Sequence[str],
+    *,
+    prog: str,
+    groups: Sequence[str] = (),
+    as_positional: bool = False,
+    renamed: Mapping[str, str] | None = None,
+    choices: Mapping[str, Sequence[str]] | None = None,
+) -> Any:
+    """Call a function with the arguments of a command line.
+
+    Args:
+        function: Its parameters are the options, its docstring is the help.
+        argv: The arguments.
+        prog: What the command is called in its help.
+        groups: Plugin points whose plugins may be named.
+        as_positional: Whether parameters without a default are given without their names.
+        renamed: Parameters that have another name on the command line, by their own.
+        choices: Values of such parameters.
+
+    Returns:
+        What the function returns.
+
+    Raises:
+        UsageError: The arguments cannot be parsed.
+        MentorError: A constructor or the function raised it.
+    """
+    parser = parser_of(
+        function, prog=prog, groups=groups, as_positional=as_positional, renamed=renamed, choices=choices
+    )
+    arguments = parser.instantiate(parser.parse_args(list(argv))).as_dict()
+    arguments.pop("config", None)
+    for name, option in (renamed or {}).items():
+        arguments[name] = arguments.pop(option)
+    return function(**arguments)
+
+
+def parser_of(
+    function: Callable[..., Any],
+    *,
+    prog: str,
+    groups: Sequence[str] = (),
+    as_positional: bool = False,
+    renamed: Mapping[str, str] | None = None,
+    choices: Mapping[str, Sequence[str]] | None = None,
+) -> CommandParser:
+    """Return the parser that `call` uses."""
+    for group in groups:
+        load_plugins(group)
+    renamed, choices = renamed or {}, choices or {}
+    parser = CommandParser(prog=prog, description=(inspect.getdoc(function) or "").partition("\n")[0])
+    parser.add_argument("--config", action="config", help="a YAML file with these arguments")
+    for name, option in renamed.items():
+        parser.add_argument(f"--{option}", required=True, choices=tuple(choices[name]), help=f"the {name}")
+    parser.add_function_arguments(
+        function, as_group=False, as_positional=as_positional, sub_configs=True, skip=set(renamed)
+    )
+    hints = parameters(function)
+    parser.schema = {renamed.get(name, name): hint for name, hint in hints.items()}
+    if as_positional:
+        signature = inspect.signature(function).parameters
+        parser.positional = [name for name, p in signature.items() if p.default is p.empty and name not in renamed]
+    return parser
+
+
+def build(values: Mapping[str, Any], schema: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Make the objects that a part of a config names.
+
+    Args:
+        values: The part, by key.
+        schema: Type of each key.
+        source: What the part is called in an error, for example `runs/last/config.yaml: data`.
+
+    Raises:
+        ConfigError: A value does not fit, or a constructor refuses it.
+    """
+    parser = CommandParser(exit_on_error=False)
+    for name, hint in schema.items():
+        parser.add_argument(f"--{name}", type=hint, required=name in values)
+    try:
+        parsed = parser.parse_object(dict(values))
+    except Exception as failure:  # whatever jsonargparse raises
+        raise ConfigError(f"{source}: {diagnose_values(str(failure), values, schema)}") from failure
+    try:
+        return parser.instantiate(parsed).as_dict()
+    except MentorError as failure:
+        raise ConfigError(f"{source}: {failure}") from failure
+
+
+class CommandParser(OneLineErrors, ArgumentParser):
+    """The parser of a subcommand that is one function."""
