@@ -61,7 +61,7 @@ def measure(name: str, path: str, gguf_file: str | None, rows: int, tokens: int)
     from mentor_pl.students.full import FullStudent
     from mentor_pl.students.lora import LoraStudent
     from mentor_pl.students.nf4 import Nf4LoraStudent
-    from mentor_pl.training.logprobs import token_logprobs
+    from mentor_pl.training.logprobs import TokenScorer
 
     kind, options = VARIANTS[name]
     loader = {"full": FullStudent, "lora": LoraStudent, "nf4": Nf4LoraStudent}[kind](
@@ -79,9 +79,10 @@ def measure(name: str, path: str, gguf_file: str | None, rows: int, tokens: int)
     ids = torch.randint(100, 1000, (rows, tokens), device=model.device)
     positions = torch.arange(rows * tokens, device=ids.device).view(rows, tokens)[:, :-1].flatten()
     losses: list[float] = []
+    score = TokenScorer(chunk_tokens=256)
     started = time.process_time()
     for _ in range(2):
-        logprobs, _ = token_logprobs(
+        logprobs, _ = score(
             model,
             input_ids=ids,
             position_ids=torch.arange(tokens, device=ids.device).expand(rows, tokens),
@@ -89,7 +90,6 @@ def measure(name: str, path: str, gguf_file: str | None, rows: int, tokens: int)
             target_positions=positions,
             target_ids=ids[:, 1:].flatten(),
             temperature=1.0,
-            chunk_tokens=256,
         )
         loss = -logprobs.mean()
         loss.backward()

@@ -11,6 +11,7 @@ import transformers
 from rich.console import Console
 from rich.text import Text
 
+from mentor_pl.causal_model import max_context
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.cli.layers import read_yaml
 from mentor_pl.cli.parser import build, call
@@ -24,7 +25,6 @@ from mentor_pl.students.full import FullStudent
 from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.functions import PythonFunctions
 from mentor_pl.tools.toolbox import ToolBox
-from mentor_pl.training.policy import max_context
 
 _PLUGIN_POINTS = ("mentor_pl.tools", "mentor_pl.engines")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from mentor_pl.causal_model import max_context
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.engines.auto import AutoEngine
 from mentor_pl.engines.base import RolloutEngine, SamplingParams
@@ -183,5 +184,5 @@ class LocalCollector:
                 max_completion_tokens=self._teacher.max_completion_tokens,
                 max_tool_result_tokens=self._teacher.max_tool_result_tokens,
             ),
-            max_context=model.config.max_position_embeddings,
+            max_context=max_context(model),
         )

@@ -15,6 +15,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from mentor_pl.causal_model import model_state
 from mentor_pl.errors import StudentError
 from mentor_pl.students.atomic_folder import atomic_folder
 
@@ -59,7 +60,7 @@ def export_student(
             dense_copy(model, dtype=dtype).save_pretrained(folder)
         elif isinstance(model, PeftModel):
             # "auto" would ask the hub whether the vocabulary has grown.
-            model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=_state(model))
+            model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=model_state(model))
         else:
             raise StudentError("export: the student has no adapter to be written alone; export it merged")
         _generation_config(base, tokenizer).save_pretrained(folder)
@@ -102,7 +103,7 @@ def _merged_weights(base: PreTrainedModel, dtype: torch.dtype) -> dict[str, torc
     adapted = {name: layer for name, layer in base.named_modules() if isinstance(layer, LoraLayer)}
     packed = {f"{name}.weight": layer for name, layer in base.named_modules() if isinstance(layer, Linear4bit)}
     weights: dict[str, torch.Tensor] = {}
-    for name, tensor in _state(base).items():
+    for name, tensor in model_state(base).items():
         parts = name.split(".")
         if any(part.startswith("lora_") for part in parts):
             continue
@@ -115,17 +116,6 @@ def _merged_weights(base: PreTrainedModel, dtype: torch.dtype) -> dict[str, torc
             weight = weight.float() + _delta(adapted[owner], owner)
         weights[f"{owner}.{leaf}"] = weight.to(dtype) if weight.is_floating_point() else weight
     return weights
-
-
-def _state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return parameters and persistent buffers. Unlike state_dict(), this leaves FSDP2 modules that were gathered as they are."""
-    buffers = {
-        f"{path}.{name}" if path else name: buffer
-        for path, module in model.named_modules()
-        for name, buffer in module.named_buffers(recurse=False)
-        if name not in module._non_persistent_buffers_set
-    }
-    return {**dict(model.named_parameters(remove_duplicate=False)), **buffers}
 
 
 def _dequantised(weight: torch.Tensor, layer: Linear4bit | None) -> torch.Tensor:

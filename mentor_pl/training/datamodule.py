@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 from lightning.pytorch import LightningDataModule, Trainer
 
+from mentor_pl.causal_model import max_context
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.embedded import resolve
 from mentor_pl.engines.base import SamplingParams
@@ -23,7 +24,6 @@ from mentor_pl.training.ahead_stream import AheadRolloutStream
 from mentor_pl.training.compatibility import check_exploration, check_imitation, check_tools, find_overlong
 from mentor_pl.training.evaluation_stream import EvaluationStream
 from mentor_pl.training.module import MentorModule
-from mentor_pl.training.policy import max_context
 from mentor_pl.training.samples import Sample, sample_from_reference
 from mentor_pl.training.stream import (
     ReferenceStream,

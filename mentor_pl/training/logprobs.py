@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -89,76 +86,89 @@ def _blocks(logits: Tensor) -> list[slice]:
     return [slice(first, min(first + count, rows)) for first in range(0, rows, count)]
 
 
-@contextmanager
-def _scoring_head(
-    model: nn.Module, positions: Tensor, targets: Tensor, temperature: float, chunk: int
-) -> Iterator[None]:
-    """Let the model's output head give [N + 1, 2] (log-probability, entropy) instead of logits; the last row is a probe of ones.
+class TokenScorer:
+    """Scores tokens under a model, or under copies of it.
 
-    Inside the model's own forward, the head's weights are at hand under every wrapper (PEFT, DDP, FSDP).
-    """
-    head = cast(nn.Module, model.get_output_embeddings())  # type: ignore[operator]
-
-    def score(hidden: Tensor) -> Tensor:
-        states = hidden.flatten(0, -2)[positions]
-        weight = cast(Tensor, head.weight)
-        scores = torch.stack(_ChunkedLogprobs.apply(states, weight, targets, temperature, chunk), dim=-1)  # type: ignore[arg-type]
-        return torch.cat([scores, scores.new_ones(1, 2)])
-
-    head.forward = score
-    try:
-        yield
-    finally:
-        del head.forward
-
-
-_whole_logits: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
-"""Models of which it is known whether logits are more than hidden states times weights: Gemma 2 caps them, Cohere and Granite scale
-them, Phi adds a bias, an adapter may sit on the head. Theirs are taken whole, as they come."""
-
-
-def token_logprobs(
-    model: nn.Module,
-    *,
-    input_ids: Tensor,
-    position_ids: Tensor,
-    attention_mask: Tensor | None,
-    target_positions: Tensor,
-    target_ids: Tensor,
-    temperature: float = 1.0,
-    chunk_tokens: int = 1024,
-) -> tuple[Tensor, Tensor]:
-    """Score N tokens under the model.
+    Where logits are the hidden states times the head's weights, they are made in chunks. Else they are taken whole, as they come:
+    Gemma 2 caps them, Cohere and Granite scale them, Phi adds a bias, an adapter may sit on the head. Which of the two holds is
+    found out in the first forward and kept.
 
     Args:
-        model: A causal language model of transformers, perhaps wrapped by PEFT.
-        input_ids: [B, T].
-        position_ids: [B, T].
-        attention_mask: True at real tokens, [B, T]; None where all are or the attention function knows better.
-        target_positions: Index into [B * T] of the position that predicts each token, [N].
-        target_ids: [N].
-        temperature: The one that the tokens were sampled at.
         chunk_tokens: Tokens whose logits are held at once.
-
-    Returns:
-        Log-probabilities [N] with gradient, and entropies [N] without, both fp32.
     """
-    inputs = {
-        "input_ids": input_ids,
-        "position_ids": position_ids,
-        "attention_mask": attention_mask,
-        "use_cache": False,
-    }
-    head = cast(Any, model).get_output_embeddings()
-    if type(head) is not nn.Linear or head.bias is not None:  # an adapter or a quantised head computes in its own way
-        _whole_logits[model] = True
-    if not _whole_logits.get(model):
-        with _scoring_head(model, target_positions, target_ids, temperature, chunk_tokens):
-            scores = model(**inputs).logits
-        if model not in _whole_logits:  # what the model does to the probe, it would do to logits
-            _whole_logits[model] = bool((scores[-1] != 1).any())
-        if not _whole_logits[model]:
-            return scores[:-1, 0], scores[:-1, 1].detach()
-    logits = model(**inputs).logits.flatten(0, 1)[target_positions].float() / temperature
-    table = logits.log_softmax(-1)
-    return table.gather(-1, target_ids[:, None])[:, 0], -(table.exp() * table).sum(-1).detach()
+
+    def __init__(self, chunk_tokens: int = 1024) -> None:
+        self.chunk_tokens = chunk_tokens
+        self._in_chunks: bool | None = None
+
+    def __call__(
+        self,
+        model: nn.Module,
+        *,
+        target_positions: Tensor,
+        target_ids: Tensor,
+        temperature: float = 1.0,
+        **inputs: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Score N tokens.
+
+        Args:
+            model: A causal language model of transformers, perhaps wrapped by PEFT.
+            target_positions: Index into [B * T] of the position that predicts each token, [N].
+            target_ids: [N].
+            temperature: The one that the tokens were sampled at.
+            inputs: Of the model's forward, for B rows of T tokens.
+
+        Returns:
+            Log-probabilities [N] with gradient, and entropies [N] without, both fp32.
+        """
+        head = cast(nn.Module, cast(Any, model).get_output_embeddings())
+        if (
+            type(head) is not nn.Linear or head.bias is not None
+        ):  # an adapter or a quantised head computes in its own way
+            self._in_chunks = False
+        if self._in_chunks is not False:
+            scores = self._scores(model, head, target_positions, target_ids, temperature, inputs)
+            if self._in_chunks is None:  # what the model does to the probe, it would do to logits
+                self._in_chunks = bool((scores[-1] == 1).all())
+                scores = scores[:-1]
+            if self._in_chunks:
+                return scores[:, 0], scores[:, 1].detach()
+        logits = model(**inputs, use_cache=False).logits.flatten(0, 1)[target_positions].float() / temperature
+        table = logits.log_softmax(-1)
+        return table.gather(-1, target_ids[:, None])[:, 0], -(table.exp() * table).sum(-1).detach()
+
+    def _scores(
+        self,
+        model: nn.Module,
+        head: nn.Module,
+        positions: Tensor,
+        targets: Tensor,
+        temperature: float,
+        inputs: dict[str, Any],
+    ) -> Tensor:
+        """Let the output head give [N, 2] (log-probability, entropy) instead of logits, and a row of ones where it is probed.
+
+        Inside the model's own forward, the head's weights are at hand under every wrapper (PEFT, DDP, FSDP).
+        """
+        held: list[Tensor] = []
+        probing = self._in_chunks is None
+
+        def keep_hidden(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            held.append(args[0])
+            return (args[0][..., :0, :], *args[1:])  # no token: the head itself has nothing to multiply
+
+        def score(module: nn.Module, _: Any, __: Tensor) -> Tensor:
+            states = held.pop().flatten(0, -2)[positions]
+            weight = cast(Tensor, module.weight)
+            scored = _ChunkedLogprobs.apply(states, weight, targets, temperature, self.chunk_tokens)
+            scores = torch.stack(cast(tuple[Tensor, Tensor], scored), dim=-1)
+            return torch.cat([scores, scores.new_ones(1, 2)]) if probing else scores
+
+        # ahead of the hooks of FSDP, which put the weights away behind the head's forward
+        hooks = [head.register_forward_pre_hook(keep_hidden), head.register_forward_hook(score, prepend=True)]
+        try:
+            return model(**inputs, use_cache=False).logits
+        finally:
+            for hook in hooks:
+                hook.remove()

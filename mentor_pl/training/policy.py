@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -13,9 +13,11 @@ from peft import PeftModel
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from mentor_pl.engines.attention_interface import KEYWORD, no_mask, take_attend_keyword
+from mentor_pl.errors import StudentError
 from mentor_pl.training.batching import PolicyBatch
-from mentor_pl.training.logprobs import token_logprobs
-from mentor_pl.training.packed_attention import packed_attention, supports_packing
+from mentor_pl.training.logprobs import TokenScorer
+from mentor_pl.training.packed_attention import PackedAttention, supports_packing
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ class Policy:
 
     def __init__(self, model: nn.Module, *, packing: bool | None, chunk_tokens: int = 1024) -> None:
         self.model = model
-        self.chunk_tokens = chunk_tokens
+        self._scorer = TokenScorer(chunk_tokens)
         able, why = supports_packing(model.module if isinstance(model, FullyShardedDataParallel) else model)
         if packing and not able:
             log.warning("model.packing is true but this student cannot be packed: %s; its batches are padded", why)
@@ -73,20 +75,32 @@ class Policy:
         self.packing = able and packing is not False
 
     def score(self, batch: PolicyBatch, model: nn.Module | None = None) -> tuple[Tensor, Tensor]:
-        """Return log-probabilities (with gradient) and entropies of a batch's trained tokens, each [N]."""
+        """Return log-probabilities (with gradient) and entropies of a batch's trained tokens, each [N].
+
+        Raises:
+            StudentError: The student's own code keeps the packed layout from its attention.
+        """
         model = self.model if model is None else model
-        packed = batch.segments is not None
-        with packed_attention(model, batch.segments or ()) if packed else nullcontext():
-            return token_logprobs(
-                model,
-                input_ids=batch.input_ids,
-                position_ids=batch.position_ids,
-                attention_mask=None if packed else batch.attention_mask,
-                target_positions=batch.target_positions,
-                target_ids=batch.target_ids,
-                temperature=batch.temperature,
-                chunk_tokens=self.chunk_tokens,
+        attend = None if batch.segments is None else PackedAttention(batch.segments)
+        inputs: dict[str, Any] = {"attention_mask": batch.attention_mask}
+        if attend is not None:
+            take_attend_keyword(model)  # the reference policy's copy is another model
+            inputs = {"attention_mask": no_mask(batch.input_ids), KEYWORD: attend}
+        scores = self._scorer(
+            model,
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            target_positions=batch.target_positions,
+            target_ids=batch.target_ids,
+            temperature=batch.temperature,
+            **inputs,
+        )
+        if attend is not None and not attend.layers:
+            raise StudentError(
+                f"{type(model).__name__} does not hand keywords of its forward to its attention, so its batches cannot be packed; "
+                "set model.packing: false"
             )
+        return scores
 
     @torch.no_grad()
     def score_no_grad(self, batch: PolicyBatch, model: nn.Module | None = None) -> Tensor:
@@ -103,9 +117,3 @@ class Policy:
         """Return the log-probabilities of a batch's trained tokens under the reference policy, [N]."""
         with start(self.model) as model:
             return self.score_no_grad(batch, model)
-
-
-def max_context(model: nn.Module) -> int:
-    """Return the longest sequence in tokens that the model's positions allow."""
-    config = cast(Any, model).config.get_text_config()
-    return int(getattr(config, "max_position_embeddings", None) or 1_000_000)

@@ -13,10 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mentor_pl.engines.cascade.partial_attention import flash, flash_backward, merge_attention
 from mentor_pl.training.batching import Segment
-
-_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 class SharedPrefixAttention(torch.autograd.Function):
@@ -35,10 +33,9 @@ class SharedPrefixAttention(torch.autograd.Function):
         output = torch.empty_like(q.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)
         lse = q.new_empty(q.shape[:3])
         for queries, keys, causal, again in _parts(segments):
-            part, part_lse = _flash(q[:, :, queries], k[:, :, keys], v[:, :, keys], is_causal=causal, scale=scale)
-            if again:  # the second part of its queries' softmax: each weighs as its share of the exponential mass
-                weight = torch.sigmoid(part_lse - lse[:, :, queries])
-                output[:, :, queries].lerp_(part, weight[..., None])
+            part, part_lse = flash(q[:, :, queries], k[:, :, keys], v[:, :, keys], is_causal=causal, scale=scale)
+            if again:  # the second part of its queries' softmax
+                output[:, :, queries] = merge_attention((part, part_lse), (output[:, :, queries], lse[:, :, queries]))
                 part_lse = torch.logaddexp(part_lse, lse[:, :, queries])
             else:
                 output[:, :, queries] = part
@@ -57,7 +54,7 @@ class SharedPrefixAttention(torch.autograd.Function):
         grad_output, output = grad_output.float(), output.float()
         grads = [torch.zeros_like(tensor) for tensor in (q, k, v)]
         for queries, keys, causal, _ in _parts(ctx.segments):
-            parts = _flash_backward(
+            parts = flash_backward(
                 grad_output[:, :, queries],
                 q[:, :, queries],
                 k[:, :, keys],

@@ -17,6 +17,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
+from mentor_pl.engines.attention_interface import own_attention
 from mentor_pl.engines.cascade.projections import CopiedLinear, Projection, can_pack, project
 from mentor_pl.errors import EngineError
 
@@ -100,7 +101,7 @@ class Decoder:
             raise EngineError(f"model type {config.model_type!r} is not among {', '.join(_FAMILIES)}")
         if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
             raise EngineError("the student's weights are sharded; gather them before sync()")
-        _refuse_departures(config)
+        _refuse_departures(config, own_attention(model))
         head = model.get_output_embeddings()
         assert head is not None  # generating_model() checked that it generates
         self._body, self._head = body, head
@@ -238,7 +239,7 @@ class Decoder:
             self._rope[kind] = cos, torch.cat([-sin[..., :half], sin[..., half:]], -1)
 
 
-def _refuse_departures(config: object) -> None:
+def _refuse_departures(config: object, attention: str) -> None:
     """Raise where a setting changes the computation in a way that is not described here."""
     parameters = getattr(config, "rope_parameters", None) or {}
     kinds = [parameters] if "rope_type" in parameters else [value for value in parameters.values() if value]
@@ -246,7 +247,7 @@ def _refuse_departures(config: object) -> None:
         if rope.get("rope_type", "default") not in _STATIC_ROPE_TYPES:
             raise EngineError(f"rotary embeddings of type {rope['rope_type']!r} depend on the length of the sequence")
     # up to 5.17 transformers lets Gemma 2 attend by sdpa, which leaves the cap out
-    if getattr(config, "attn_logit_softcapping", None) and getattr(config, "_attn_implementation", None) == "sdpa":
+    if getattr(config, "attn_logit_softcapping", None) and attention == "sdpa":
         raise EngineError(
             "sdpa leaves out the cap on its attention scores; set the student's attn_implementation: eager"
         )

@@ -10,6 +10,7 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
+from mentor_pl.causal_model import model_state
 from mentor_pl.errors import EngineError
 
 
@@ -27,9 +28,9 @@ def write_weights(model: nn.Module, folder: Path) -> None:
         folder.mkdir(parents=True)
         if isinstance(model, PeftModel):
             # "auto" would ask the hub whether the vocabulary has grown.
-            model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=_state(model))
+            model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=model_state(model))
         elif isinstance(model, PreTrainedModel):
-            model.save_pretrained(str(folder), state_dict=_with_head(model, _state(model)))
+            model.save_pretrained(str(folder), state_dict=_with_head(model, model_state(model)))
         else:
             raise EngineError(
                 f"the student is a {type(model).__name__}; VLLMEngine sends transformers models and peft adapters"
@@ -56,14 +57,3 @@ def _with_head(model: PreTrainedModel, state: dict[str, torch.Tensor]) -> dict[s
     for name in tied[1:]:
         state[name] = state[name].clone()
     return state
-
-
-def _state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return parameters and persistent buffers. Unlike state_dict(), this leaves FSDP2 modules that were gathered as they are."""
-    buffers = {
-        f"{path}.{name}" if path else name: buffer
-        for path, module in model.named_modules()
-        for name, buffer in module.named_buffers(recurse=False)
-        if name not in module._non_persistent_buffers_set
-    }
-    return {**dict(model.named_parameters(remove_duplicate=False)), **buffers}

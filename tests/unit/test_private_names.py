@@ -1,0 +1,119 @@
+"""Names that others may change without notice and that this program leans on: each is looked up, and what it is for is said.
+
+A test that fails here after an upgrade names the one place of ours that has to change.
+"""
+
+import importlib
+import inspect
+
+import pytest
+import torch
+from torch import nn
+
+NAMES = {
+    "torch.nn:Module._non_persistent_buffers_set": "causal_model.model_state: which buffers a checkpoint leaves out",
+    "torch.distributed.fsdp._common_utils:clean_tensor_name": "training/sharded_checkpoints: names without FSDP1's wrappers",
+    "torch.distributed.checkpoint.default_planner:_EmptyStateDictLoadPlanner": "training/checkpoint_io: reads all there is",
+    "torch.distributed.checkpoint.state_dict_loader:_load_state_dict": "training/checkpoint_io: reads without process group",
+    "lightning.pytorch.core.optimizer:LightningOptimizer.optimizer": "training/sharded_checkpoints: what a wrapper wraps",
+    "lightning.pytorch.strategies:FSDPStrategy._setup_model": "training/fsdp1: wraps the student itself",
+    "lightning.pytorch.strategies:FSDPStrategy._precision_plugin": "training/fsdp1: precision without Lightning's casts",
+    "lightning.pytorch.strategies:ModelParallelStrategy._data_parallel_size": "training/fsdp2: ranks of the mesh",
+    "lightning.pytorch.strategies:ModelParallelStrategy._save_distributed_checkpoint": "training/sharded_checkpoints",
+    "lightning.pytorch.cli:LightningCLI._parse_ckpt_path": "cli/training: a checkpoint must not override settings",
+    "lightning.pytorch.cli:LightningCLI._get": "cli/training: the trainer's part of a config",
+    "transformers:PreTrainedModel.set_attn_implementation": "engines/attention_interface: public, since 4.48",
+    "transformers.modeling_utils:ALL_ATTENTION_FUNCTIONS": "engines/attention_interface: the function without our keyword",
+    "transformers.masking_utils:ALL_MASK_ATTENTION_FUNCTIONS": "engines/attention_interface: its mask",
+    "transformers.models.llama.modeling_llama:eager_attention_forward": "engines/attention_interface: eager attention",
+    "transformers.models.llama.modeling_llama:LlamaPreTrainedModel._no_split_modules": "training/fsdp2: what is sharded",
+    "bitsandbytes.functional:dequantize_4bit": "students/export: exact weights of a 4-bit base",
+}
+
+
+def _look_up(name: str) -> object:
+    module, _, path = name.partition(":")
+    found: object = importlib.import_module(module)
+    for part in path.split("."):
+        if isinstance(found, type) and not hasattr(found, part):
+            # set in the constructor: its source names it
+            assert any(part in inspect.getsource(kind) for kind in found.__mro__[:-1]), "no class of it sets that"
+            return None
+        found = getattr(found, part)
+    return found
+
+
+@pytest.mark.parametrize("name", list(NAMES))
+def test_a_private_name_is_still_there(name: str) -> None:
+    try:
+        _look_up(name)
+    except (ImportError, AttributeError, AssertionError) as gone:
+        pytest.fail(f"{name} is gone or moved ({gone}); it was for {NAMES[name]}")
+
+
+@pytest.mark.parametrize(
+    ("operator", "schema"),
+    [
+        (
+            "_scaled_dot_product_flash_attention_for_cpu",
+            "(Tensor query, Tensor key, Tensor value, float dropout_p=0., bool is_causal=False, *, "
+            "Tensor? attn_mask=None, float? scale=None) -> (Tensor output, Tensor logsumexp)",
+        ),
+        (
+            "_scaled_dot_product_flash_attention_for_cpu_backward",
+            "(Tensor grad_out, Tensor query, Tensor key, Tensor value, Tensor out, Tensor logsumexp, float dropout_p, "
+            "bool is_causal, *, Tensor? attn_mask=None, float? scale=None) -> (Tensor grad_query, Tensor grad_key, Tensor grad_value)",
+        ),
+    ],
+)
+def test_attention_on_a_cpu_gives_its_log_sum_exp(operator: str, schema: str) -> None:
+    """For engines/cascade/partial_attention: parts of a softmax are put together by it."""
+    found = str(getattr(torch.ops.aten, operator).default._schema)
+    assert found.split("(", 1)[1] == schema[1:]
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN")
+def test_packed_linear_layers_of_onednn() -> None:
+    """For engines/cascade/projections: weights kept in the layout that oneDNN multiplies fastest."""
+    assert isinstance(torch.ops.mkldnn._is_mkldnn_bf16_supported(), bool)
+    weight, bias, inputs = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([0.5, 0.0]), torch.tensor([[1.0, 1.0]])
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, 64)
+    assert torch.ops.mkldnn._linear_pointwise(inputs, packed, bias, "none", [], "").tolist() == [[3.5, 7.0]]
+
+
+def test_a_quantised_layer_can_be_kept_from_repacking() -> None:
+    """For students/nf4: a packed layout without a gradient to its input would train wrongly, and say nothing."""
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    assert hasattr(bitsandbytes.nn.Linear4bit(4, 4), "support_avx512bf16_for_cpu")
+
+
+def test_parts_of_a_lora_layer() -> None:
+    """For students/export: what an adapter adds to a weight."""
+    from peft.tuners.lora import Linear, LoraConfig
+
+    layer = Linear(nn.Linear(2, 2), "default", LoraConfig(init_lora_weights=False, r=1), r=1)
+    assert layer.active_adapters == ["default"] and "default" in layer.scaling
+    assert layer.merged_adapters == [] and layer.use_dora == {"default": False}
+    assert layer.get_delta_weight("default").shape == (2, 2)
+
+
+def test_a_forward_hands_its_keywords_down_to_the_attention_function() -> None:
+    """For engines/attention_interface: also where gradient checkpointing runs the layers again."""
+    from mentor_pl.engines.attention_interface import no_mask, own_attention, take_attend_keyword
+    from tests.unit.engines.models import tiny_model
+
+    model = tiny_model("llama")
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    assert take_attend_keyword(model) and take_attend_keyword(model)
+    assert own_attention(model) == "sdpa"
+    layers: list[int] = []
+
+    def attend(module, query, key, value, **options):
+        layers.append(module.layer_idx)
+        return query.transpose(1, 2)
+
+    ids = torch.tensor([[1, 2, 3]])
+    logits = model(input_ids=ids, attention_mask=no_mask(ids), use_cache=False, attend=attend).logits
+    assert layers == [0, 1, 2]
+    logits.sum().backward()
+    assert sorted(layers[3:]) == [0, 1, 2]
