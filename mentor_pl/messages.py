@@ -43,15 +43,18 @@ class ToolCall:
         name: Name of the tool as written; may be unknown, and is "" where it could not be read.
         arguments: Arguments by name; empty where `parse_error` is set.
         parse_error: Why the call cannot be run, in words for the model; None for a well-formed call.
+        extra: What an endpoint gave beside, or in another form (a signature, its own id), as it came.
+            Only that endpoint is sent it.
     """
 
     call_id: str
     name: str
-    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
     parse_error: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
 
     def to_openai(self) -> dict[str, Any]:
-        """Return the form of a message's `tool_calls` item; `arguments` is a JSON string there."""
+        """Return the form of a message's `tool_calls` item; `arguments` is a JSON string there, `extra` is left out."""
         arguments = json.dumps(dict(self.arguments), ensure_ascii=False)
         row: dict[str, Any] = {
             "id": self.call_id,
@@ -108,6 +111,10 @@ class Message:
         tool_calls: Calls of an assistant message, in the order written.
         tool_call_id: Of a tool message: the call that it answers.
         name: Of a tool message: the tool's name.
+        reasoning: What an assistant thought before it spoke, without markers; "" where it did not. No part of `content`.
+        trained: False where an assistant message is context only (`weight: 0`): SFT does not imitate it.
+        extra: What an endpoint gave beside, or in another form (reasoning details, signatures, content
+            in parts, null content), as it came. Only that endpoint is sent it.
     """
 
     role: Role
@@ -115,14 +122,21 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
+    reasoning: str = ""
+    trained: bool = True
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
 
     def to_openai(self) -> dict[str, Any]:
-        """Return the JSON object of the OpenAI chat format."""
+        """Return the JSON object of the OpenAI chat format; `extra` is left out."""
         row: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.reasoning:
+            row["reasoning_content"] = self.reasoning
         if self.tool_calls:
             row["tool_calls"] = [call.to_openai() for call in self.tool_calls]
         if self.tool_call_id is not None:
             row["tool_call_id"] = self.tool_call_id
         if self.name is not None:
             row["name"] = self.name
+        if not self.trained:
+            row["weight"] = 0
         return row

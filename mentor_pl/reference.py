@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from mentor_pl.messages import Message, ToolCall, ToolSpec
 
@@ -24,6 +25,8 @@ class Reference:
         messages: The teacher's solution after the prompt (assistant and tool messages); empty where only its calls are known.
         teacher: Who solved it, for example a model name.
         domain: A label by which results may be split, for example a topic.
+        other_answers: Further answers that count as right.
+        fields: Every further field of its row, as it stands there: what a task's own rewards and tools need.
     """
 
     reference_id: str
@@ -34,6 +37,13 @@ class Reference:
     messages: tuple[Message, ...] = ()
     teacher: str | None = None
     domain: str | None = None
+    other_answers: tuple[str, ...] = ()
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Every answer that counts as right; none where there is no answer."""
+        return tuple(answer for answer in (self.answer, *self.other_answers) if answer.strip())
 
 
 def group_by_prompt(references: Iterable[Reference]) -> list[tuple[Reference, ...]]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from mentor_pl.errors import DataFileError
+
+M = TypeVar("M", bound=BaseModel)
 
 MISSING: Any = object()
 """Stands for a field that is not there; None is a field that is null."""
@@ -18,7 +22,10 @@ def shown(value: Any) -> str:
         return "nothing"
     if value is None:
         return "null"
-    text = json.dumps(value, default=repr)
+    try:
+        text = json.dumps(value, default=repr)
+    except (ValueError, TypeError, RecursionError):
+        text = repr(type(value))
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
@@ -32,7 +39,7 @@ def refusal(where: str, field: str, *, expected: str, found: Any, remedy: str) -
         found: What it holds, or `MISSING`.
         remedy: What to do.
     """
-    return DataFileError(f"{where}: field {field!r}: expected {expected}, found {shown(found)}; {remedy}")
+    return DataFileError(f"{where}: field {field[:200]!r}: expected {expected}, found {shown(found)}; {remedy}")
 
 
 def text_field(row: Mapping[str, Any], name: str, where: str, *, remedy: str, field: str | None = None) -> str:
@@ -57,14 +64,30 @@ def text_field(row: Mapping[str, Any], name: str, where: str, *, remedy: str, fi
 
 
 def optional_text(row: Mapping[str, Any], name: str, where: str) -> str | None:
-    """Return a text, or None where the field is missing or null.
+    """Return a text, or None where the field is absent.
 
     Raises:
         DataFileError: It is there and neither text nor number.
     """
-    if row.get(name) is None:
+    if is_absent(row.get(name)):
         return None
     return text_field(row, name, where, remedy=f"write a text, or leave {name!r} out")
+
+
+def is_absent(value: Any) -> bool:
+    """Tell whether a field is not there: missing, null, or an empty text, as Arrow, pandas and endpoints write it."""
+    return value is MISSING or value is None or value == ""
+
+
+def object_field(value: Any, field: str, where: str, remedy: str) -> dict[str, Any]:
+    """Return an object.
+
+    Raises:
+        DataFileError: It is none.
+    """
+    if not isinstance(value, dict):
+        raise refusal(where, field, expected="an object", found=value, remedy=remedy)
+    return value
 
 
 def list_field(value: Any, field: str, where: str, *, expected: str, remedy: str) -> list[Any]:
@@ -109,3 +132,38 @@ def _name_surrogate(value: Any, where: str, field: str) -> None:
         for key, item in value.items():
             _name_surrogate(key, where, field)
             _name_surrogate(item, where, f"{field}.{key}" if field else key)
+
+
+_IN_WORDS = {"missing": "a value", "bool_type": "true or false", "int_type": "a whole number", "float_type": "a number"}
+
+
+def validated(model: type[M], row: Mapping[str, Any], where: str, *, field: str = "") -> M:
+    """Read the fields of a row that a pydantic model names; absent ones take the model's defaults.
+
+    Args:
+        model: What the fields should hold.
+        row: Its other fields are passed over.
+        where: `path:line`.
+        field: The way to the row, where it lies within another.
+
+    Raises:
+        DataFileError: A field holds something else. The first one is named.
+    """
+    try:
+        return model.model_validate({key: value for key, value in row.items() if not is_absent(value)})
+    except ValidationError as failure:
+        first = failure.errors(include_url=False)[0]
+    path = field
+    for part in first["loc"]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    missing = first["type"] == "missing"
+    expected = _IN_WORDS.get(first["type"], first["msg"].removeprefix("Input should be "))
+    if first["type"] == "enum":
+        expected = "one of " + expected.replace("'", "").replace(" or ", ", ")
+    raise refusal(
+        where,
+        path,
+        expected=expected,
+        found=MISSING if missing else first["input"],
+        remedy="write it" if missing else "correct it, or leave it out",
+    ) from None

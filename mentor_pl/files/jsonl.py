@@ -9,18 +9,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from mentor_pl.errors import DataFileError
+from mentor_pl.files.strict_json import strict_loads
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Row = dict[str, Any]
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON; write null or a number")
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[str, bytes]]:
@@ -46,10 +43,10 @@ def parse_line(line: bytes, where: str) -> Row:
     """Return the object of a line.
 
     Raises:
-        DataFileError: It is no UTF-8, no JSON, or no object.
+        DataFileError: It is no UTF-8, no JSON (see `strict_loads`), or no object.
     """
     try:
-        value = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+        value = strict_loads(line)
     except UnicodeDecodeError as failure:
         raise DataFileError(
             f"{where}: expected UTF-8, found byte {line[failure.start]:#04x} at column {failure.start + 1}; "
@@ -62,8 +59,10 @@ def parse_line(line: bytes, where: str) -> Row:
             f"{where}: expected one JSON object, found {failure.msg} at column {failure.colno}{torn}, near "
             f"{failure.doc[start : failure.pos + 20]!r}; correct or remove the line"
         ) from None
-    except (ValueError, RecursionError) as failure:
-        raise DataFileError(f"{where}: expected one JSON object, found {failure}; correct or remove the line") from None
+    except ValueError as failure:
+        raise DataFileError(
+            f"{where}: expected one JSON object, found {failure!s:.200}; correct or remove the line"
+        ) from None
     if not isinstance(value, dict):
         raise DataFileError(
             f"{where}: expected one JSON object, found {type(value).__name__}; JSON Lines files hold one object a line"

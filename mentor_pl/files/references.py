@@ -7,7 +7,9 @@ A row holds at least
 - `answer` (a text or a number; may be missing where `messages` is given),
 - `tools` (OpenAI items, bare function objects, or names),
 - optionally `id` (else file name and line number serve), `tool_calls` (OpenAI items, `{"name", "arguments"}` or names; else those of
-  `messages`), `teacher` and `domain`. Other fields are passed over.
+  `messages`), `teacher` and `domain`. A list in `answer` or `answers` holds several that count as right.
+
+Every other field is kept as it stands, in `Reference.fields`.
 """
 
 from __future__ import annotations
@@ -17,15 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from mentor_pl.errors import DataFileError
-from mentor_pl.files.conversation import (
-    call_from_row,
-    called,
-    messages_from_rows,
-    tool_to_row,
-    tools_from_rows,
-)
+from mentor_pl.files.conversation import call_from_row, called, messages_from_rows, with_unique_ids
 from mentor_pl.files.fields import (
     MISSING,
+    is_absent,
     list_field,
     optional_text,
     refusal,
@@ -33,8 +30,11 @@ from mentor_pl.files.fields import (
     text_field,
 )
 from mentor_pl.files.jsonl import Row, read_rows, write_rows
+from mentor_pl.files.tool_specs import tool_to_row, tools_from_rows
 from mentor_pl.messages import Message, ToolCall
 from mentor_pl.reference import Reference
+
+_KNOWN = frozenset(("id", "messages", "prompt", "answer", "answers", "tools", "tool_calls", "teacher", "domain"))
 
 
 def iter_references(path: str | Path, *, max_bad_lines: int = 0) -> Iterator[Reference]:
@@ -98,7 +98,7 @@ def reference_to_row(reference: Reference) -> Row:
         row["messages"] = [message.to_openai() for message in reference.prompt + reference.messages]
     else:
         row["prompt"] = [message.to_openai() for message in reference.prompt]
-    row["answer"] = reference.answer
+    row["answer"] = [reference.answer, *reference.other_answers] if reference.other_answers else reference.answer
     row["tools"] = [tool_to_row(tool) for tool in reference.tools]
     if reference.tool_calls != called(reference.messages):
         row["tool_calls"] = [call.to_openai() for call in reference.tool_calls]
@@ -106,7 +106,7 @@ def reference_to_row(reference: Reference) -> Row:
         row["teacher"] = reference.teacher
     if reference.domain is not None:
         row["domain"] = reference.domain
-    return row
+    return {**row, **{name: value for name, value in reference.fields.items() if name not in _KNOWN}}
 
 
 def reference_from_row(row: Row, where: str, *, default_id: str | None = None) -> Reference:
@@ -122,26 +122,42 @@ def reference_from_row(row: Row, where: str, *, default_id: str | None = None) -
     """
     refuse_lone_surrogates({key: value for key, value in row.items() if key != "tools"}, where)
     prompt, messages = _split(row, where)
-    answer = row.get("answer")
-    if answer is not None or "messages" not in row:
-        answer = text_field(row, "answer", where, remedy='write the right answer, or "" where there is none')
-    reference_id = default_id if row.get("id") is None and default_id is not None else None
+    answers = _answers(row, where)
+    reference_id = default_id if is_absent(row.get("id")) and default_id is not None else None
     return Reference(
         reference_id=reference_id or text_field(row, "id", where, remedy="give every reference its own id"),
         prompt=prompt,
-        answer=answer or "",
+        answer=answers[0],
         tools=tools_from_rows(row.get("tools", MISSING), where),
         tool_calls=_calls(row, messages, where),
         messages=messages,
         teacher=optional_text(row, "teacher", where),
         domain=optional_text(row, "domain", where),
+        other_answers=answers[1:],
+        fields={name: value for name, value in row.items() if name not in _KNOWN and value is not None},
     )
+
+
+def _answers(row: Row, where: str) -> tuple[str, ...]:
+    """Return the answers that count as right, each once; ("",) where there is none."""
+    items: list[tuple[str, Any]] = []
+    for name in ("answer", "answers"):
+        value = row.get(name)
+        if name == "answers" and not is_absent(value) and not isinstance(value, (list, str, int, float)):
+            raise refusal(where, name, expected="a list of answers", found=value, remedy="or write one in 'answer'")
+        listed = value if isinstance(value, list) else [] if value is None else [value]
+        items += [(f"{name}[{i}]" if isinstance(value, list) else name, item) for i, item in enumerate(listed)]
+    remedy = 'write the right answer, or "" where there is none'
+    texts = [text_field({"": item}, "", where, remedy=remedy, field=field) for field, item in items if item is not None]
+    if not texts and is_absent(row.get("messages")):
+        text_field(row, "answer", where, remedy=remedy)
+    return tuple(dict.fromkeys(texts)) or ("",)
 
 
 def _split(row: Row, where: str) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
     """Return the prompt, ending in a user message, and what follows it."""
-    messages = () if row.get("messages") is None else messages_from_rows(row["messages"], where)
-    prompt = row.get("prompt")
+    messages = () if is_absent(row.get("messages")) else messages_from_rows(row["messages"], where)
+    prompt = None if is_absent(row.get("prompt")) else row["prompt"]
     if prompt is None and not messages:
         raise refusal(
             where,
@@ -190,7 +206,7 @@ def _split(row: Row, where: str) -> tuple[tuple[Message, ...], tuple[Message, ..
 
 
 def _calls(row: Row, messages: tuple[Message, ...], where: str) -> tuple[ToolCall, ...]:
-    if row.get("tool_calls") is None:
+    if is_absent(row.get("tool_calls")):
         return called(messages)
     items = list_field(
         row["tool_calls"],
@@ -199,7 +215,7 @@ def _calls(row: Row, messages: tuple[Message, ...], where: str) -> tuple[ToolCal
         expected="a list of the teacher's calls",
         remedy="leave it out where 'messages' has them",
     )
-    return tuple(_call(item, where, index) for index, item in enumerate(items))
+    return with_unique_ids([_call(item, where, index) for index, item in enumerate(items)], set())
 
 
 def _call(item: Any, where: str, index: int) -> ToolCall:

@@ -8,14 +8,49 @@ and, on a tool message, the ledger's `status`, `duration_s` and `output_chars`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from mentor_pl.files.conversation import messages_from_rows
-from mentor_pl.files.fields import MISSING, refusal, text_field
+from mentor_pl.files.fields import MISSING, refusal, text_field, validated
 from mentor_pl.files.jsonl import Row, read_rows
 from mentor_pl.messages import Message, ToolResult, ToolStatus
 from mentor_pl.trajectory import Completion, StopReason, Trajectory, Turn
+
+
+class _Outcome(BaseModel):
+    """Fields of a row beside its messages."""
+
+    model_config = ConfigDict(strict=True)
+
+    sample_index: Annotated[int, Field(ge=0)] = 0
+    finished: bool | None = None
+    stop_reason: Annotated[StopReason | None, Field(strict=False)] = None
+
+
+class _Sampled(BaseModel):
+    """Fields of an assistant message beside what was said."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    prompt_ids: list[int] = []
+    token_ids: list[int] = []
+    logprobs: list[float] = []
+    finish_reason: str = "stop"
+    policy_version: int = 0
+
+
+class _Ledger(BaseModel):
+    """Fields of a tool message beside the result."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    status: Annotated[ToolStatus, Field(strict=False)] = ToolStatus.OK
+    duration_s: float = 0.0
+    output_chars: int | None = None
 
 
 def iter_trajectories(path: str | Path, *, max_bad_lines: int = 0) -> Iterator[Trajectory]:
@@ -97,14 +132,15 @@ def trajectory_from_row(row: Row, where: str) -> Trajectory:
     messages = messages_from_rows(rows, where, strict=False)
     turns: list[Turn] = []
     for index, (message, item) in enumerate(zip(messages, rows, strict=True)):
+        field = f"messages[{index}]"
         if message.role == "assistant":
-            turns.append(Turn(prompt_ids=_ids(item, "prompt_ids"), completion=_completion(item), message=message))
+            turns.append(_turn(message, validated(_Sampled, item, where, field=field)))
         elif message.role == "tool" and turns:
-            turns[-1] = _with_result(turns[-1], message, item, where, index)
+            turns[-1] = _with_result(turns[-1], message, item, where, field)
         elif turns or message.role == "tool":
             raise refusal(
                 where,
-                f"messages[{index}].role",
+                f"{field}.role",
                 expected="assistant, or tool after one",
                 found=message.role,
                 remedy="a trajectory is one attempt: what the student said and what its tools answered",
@@ -117,88 +153,66 @@ def trajectory_from_row(row: Row, where: str) -> Trajectory:
             found=rows,
             remedy="leave out attempts without any turn",
         )
-    sample_index = row.get("sample_index", 0)
-    if not isinstance(sample_index, int):
-        raise refusal(where, "sample_index", expected="a whole number", found=sample_index, remedy="or leave it out")
+    outcome = validated(_Outcome, row, where)
     return Trajectory(
         reference_id=text_field(row, "reference_id", where, remedy="name the reference of its prompt"),
-        sample_index=sample_index,
+        sample_index=outcome.sample_index,
         turns=tuple(turns),
-        stop_reason=_stop_reason(row, where),
+        stop_reason=_stop_reason(outcome, where),
     )
 
 
-def _ids(item: Row, field: str) -> tuple[int, ...]:
-    return tuple(item.get(field) or ())
-
-
-def _completion(item: Row) -> Completion:
-    return Completion(
-        token_ids=_ids(item, "token_ids"),
-        logprobs=tuple(item.get("logprobs") or ()),
-        finish_reason="length" if item.get("finish_reason") == "length" else "stop",
-        policy_version=item.get("policy_version") or 0,
+def _turn(message: Message, sampled: _Sampled) -> Turn:
+    completion = Completion(
+        token_ids=tuple(sampled.token_ids),
+        logprobs=tuple(sampled.logprobs),
+        finish_reason="length" if sampled.finish_reason == "length" else "stop",
+        policy_version=sampled.policy_version,
     )
+    return Turn(prompt_ids=tuple(sampled.prompt_ids), completion=completion, message=message)
 
 
-def _with_result(turn: Turn, message: Message, item: Row, where: str, index: int) -> Turn:
+def _with_result(turn: Turn, message: Message, item: Row, where: str, field: str) -> Turn:
     calls, results = turn.message.tool_calls, turn.tool_results
     if len(results) == len(calls):
         raise refusal(
             where,
-            f"messages[{index}]",
+            field,
             expected=f"at most {len(calls)} tool messages after an assistant message with so many calls",
             found=item,
             remedy="a tool message answers one call",
         )
-    status = item.get("status", ToolStatus.OK.value)
-    if status not in {s.value for s in ToolStatus}:
-        raise refusal(
-            where,
-            f"messages[{index}].status",
-            expected=f"one of {', '.join(s.value for s in ToolStatus)}",
-            found=status,
-            remedy="or leave it out",
-        )
+    ledger = validated(_Ledger, item, where, field=field)
     result = ToolResult(
         call_id=message.tool_call_id or calls[len(results)].call_id,
         content=message.content,
-        status=ToolStatus(status),
-        duration_s=item.get("duration_s") or 0.0,
-        output_chars=item.get("output_chars", len(message.content)),
+        status=ledger.status,
+        duration_s=ledger.duration_s,
+        output_chars=len(message.content) if ledger.output_chars is None else ledger.output_chars,
     )
     order = {call.call_id: place for place, call in enumerate(calls)}
     both = sorted((*results, result), key=lambda r: order.get(r.call_id, len(order)))
-    return Turn(prompt_ids=turn.prompt_ids, completion=turn.completion, message=turn.message, tool_results=tuple(both))
+    return replace(turn, tool_results=tuple(both))
 
 
-def _stop_reason(row: Row, where: str) -> StopReason:
-    finished, stated = row.get("finished", MISSING), row.get("stop_reason")
+def _stop_reason(outcome: _Outcome, where: str) -> StopReason:
+    finished, stated = outcome.finished, outcome.stop_reason
     if stated is None:
-        if not isinstance(finished, bool):
+        if finished is None:
             raise refusal(
                 where,
                 "finished",
                 expected="true or false",
-                found=finished,
+                found=MISSING,
                 remedy="say whether the student ended by itself",
             )
         return StopReason.ANSWERED if finished else StopReason.MAX_COMPLETION_TOKENS
-    if stated not in {reason.value for reason in StopReason}:
-        raise refusal(
-            where,
-            "stop_reason",
-            expected=f"one of {', '.join(reason.value for reason in StopReason)}",
-            found=stated,
-            remedy="or leave it out and write 'finished'",
-        )
-    reason = StopReason(stated)
-    if isinstance(finished, bool) and finished is not (reason is StopReason.ANSWERED):
+    if finished is not None and finished is not (stated is StopReason.ANSWERED):
         raise refusal(
             where,
             "stop_reason",
             expected=f"one that fits finished={finished}",
-            found=stated,
+            found=stated.value,
             remedy="correct one of the two",
         )
-    return reason
+    return stated

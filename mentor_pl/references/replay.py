@@ -62,14 +62,28 @@ def find_fault(
 
 
 def _rerun(reference: Reference, trajectory: Trajectory | None, toolbox: ToolBox) -> str | None:
-    results = () if trajectory is None else trajectory.tool_results
-    recorded = {result.call_id: result.content for result in results}
+    recorded: list[str | None] = []
+    if trajectory is not None and trajectory.tool_calls == reference.tool_calls:
+        recorded = _recorded(trajectory)
     with ExitStack() as stack:
         run = stack.enter_context(toolbox.session([tool.name for tool in reference.tools]))
-        for call in reference.tool_calls:
+        for place, call in enumerate(reference.tool_calls):
             result = run(call)
             if not result.ok:
                 return f"{call.name} fails when run again"
-            if recorded.get(call.call_id, result.content) != result.content:
+            said = recorded[place] if place < len(recorded) else None
+            if said is not None and said != result.content:
                 return f"{call.name} gives another result when run again"
     return None
+
+
+def _recorded(trajectory: Trajectory) -> list[str | None]:
+    """Return what was said to each call, in order; None where nothing was.
+
+    Ids are no keys beyond their turn: some models begin them anew with each.
+    """
+    out: list[str | None] = []
+    for turn in trajectory.turns:
+        said = {result.call_id: result.content for result in turn.tool_results}
+        out += [said.get(call.call_id) for call in turn.message.tool_calls]
+    return out

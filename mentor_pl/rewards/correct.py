@@ -63,5 +63,5 @@ class Correct(RewardComponent):
         answer = final_answer(trajectory, self.place)
         if answer is None:
             return 0.0
-        golds = dict.fromkeys(reference.answer for reference in references if reference.answer.strip())
+        golds = dict.fromkeys(answer for reference in references for answer in reference.answers)
         return float(any(self._judge(answer, unboxed(gold)) for gold in golds))

@@ -12,6 +12,7 @@ from mentor_pl.messages import ToolCall, ToolResult, ToolSpec, ToolStatus
 from mentor_pl.tools.arguments import ArgumentsValidator
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.results import failed, refused, truncated
+from mentor_pl.tools.schema import with_integers
 from mentor_pl.tools.web.endpoint import Endpoint, UnfitArgument
 from mentor_pl.tools.web.openapi import read_openapi
 from mentor_pl.tools.web.request import Refused, Response, fetch, is_private_by_name
@@ -69,6 +70,7 @@ class HTTP(ToolBackend):
         if len(self._endpoints) < len(declared):
             raise ConfigError(f"HTTP declares a name twice among {', '.join(endpoint.name for endpoint in declared)}")
         self._specs = tuple(endpoint.spec for endpoint in declared)
+        self._parameters = {spec.name: spec.parameters for spec in self._specs}
         self._validators = {spec.name: ArgumentsValidator(spec) for spec in self._specs}
         self._headers: dict[str, str] = {}
         for header, variable in (headers_from_env or {}).items():
@@ -100,7 +102,8 @@ class HTTP(ToolBackend):
             return failed(call, f"{call.name}: {complaint}")
         start = time.perf_counter()
         try:
-            request = self._endpoints[call.name].request(call.arguments, self._headers)
+            arguments = with_integers(dict(call.arguments), self._parameters[call.name])
+            request = self._endpoints[call.name].request(arguments, self._headers)
             response = fetch(
                 request,
                 timeout_s=self._timeout_s,

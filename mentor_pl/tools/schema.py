@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 _DROPPED = ("$defs", "definitions", "title", "$schema")
@@ -69,3 +69,52 @@ def short_schema(schema: Mapping[str, Any], root: Mapping[str, Any] | None = Non
         ValueError: A reference points outside the document or to nothing.
     """
     return _short(dict(schema), schema if root is None else root, ())
+
+
+def with_integers(value: Any, *schemas: Mapping[str, Any]) -> Any:
+    """Write whole floats as integers where a schema wants an integer: 2.0 is one to JSON Schema, and not to Python.
+
+    Args:
+        value: Arguments, or a part of them. Not changed.
+        schemas: What may describe it.
+
+    Returns:
+        The same value, with `int` in place of `float` where no schema takes other numbers.
+    """
+    options = _options(schemas)
+    if isinstance(value, float) and value.is_integer():
+        kinds = {kind for option in options for kind in _types(option)}
+        return int(value) if "integer" in kinds and "number" not in kinds else value
+    if isinstance(value, dict):
+        return {
+            key: with_integers(item, *(_part(option, key) for option in options))
+            for key, item in cast("dict[str, Any]", value).items()
+        }
+    if isinstance(value, list):
+        items = enumerate(cast("list[Any]", value))
+        return [with_integers(item, *(_item(option, index) for option in options)) for index, item in items]
+    return value
+
+
+def _options(schemas: Iterable[Any]) -> list[Mapping[str, Any]]:
+    out: list[Mapping[str, Any]] = []
+    for schema in schemas:
+        if isinstance(schema, dict):
+            out.append(cast("dict[str, Any]", schema))
+            for key in ("anyOf", "oneOf", "allOf"):
+                out += _options(cast("dict[str, Any]", schema).get(key) or ())
+    return out
+
+
+def _types(schema: Mapping[str, Any]) -> list[str]:
+    kind = schema.get("type")
+    return cast("list[str]", kind) if isinstance(kind, list) else [str(kind)]
+
+
+def _part(schema: Mapping[str, Any], key: str) -> Any:
+    return (schema.get("properties") or {}).get(key, schema.get("additionalProperties"))
+
+
+def _item(schema: Mapping[str, Any], index: int) -> Any:
+    first = schema.get("prefixItems") or ()
+    return first[index] if index < len(first) else schema.get("items")

@@ -80,7 +80,7 @@ def sample_from_trajectory(trajectory: Trajectory, advantage: float) -> Sample:
 
 
 def sample_from_reference(reference: Reference, protocol: ChatProtocol, tools: list[ToolSpec]) -> Sample:
-    """Lay a teacher's solution out as if the student had sampled it.
+    """Lay a teacher's solution out as if the student had sampled it; messages of weight 0 are context.
 
     Args:
         reference: With `messages`.
@@ -90,7 +90,7 @@ def sample_from_reference(reference: Reference, protocol: ChatProtocol, tools: l
     Raises:
         ConfigError: The reference holds no solution to imitate, or a tool message answers no call.
     """
-    if not any(message.role == "assistant" for message in reference.messages):
+    if not any(message.role == "assistant" and message.trained for message in reference.messages):
         raise ConfigError(
             f"reference {reference.reference_id!r} has no assistant messages to imitate; supervised training needs the teacher's "
             "whole solution in `messages`, not only `tool_calls`"
@@ -104,7 +104,8 @@ def sample_from_reference(reference: Reference, protocol: ChatProtocol, tools: l
         if message.role == "assistant":
             if calls:
                 builder.given(_result_ids(reference, protocol, calls, results))
-            builder.sampled(protocol.assistant_ids(message))
+            ids = protocol.assistant_ids(message)
+            builder.sampled(ids) if message.trained else builder.given(ids)
             calls, results = message.tool_calls, {}
         elif message.role == "tool":
             # Files without ids answer in order.

@@ -7,20 +7,19 @@ it makes a reference of every user turn of a conversation that uses tools. Witho
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mentor_pl.errors import DataFileError
-from mentor_pl.files.fields import MISSING, list_field
+from mentor_pl.files.conversation import content_and_thought
+from mentor_pl.files.fields import MISSING, is_absent, list_field
 from mentor_pl.files.jsonl import Row, read_rows
 from mentor_pl.files.references import reference_from_row
+from mentor_pl.files.strict_json import strict_loads
 from mentor_pl.reference import Reference
-from mentor_pl.references.converters.outcome import Rejected
-
-_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+from mentor_pl.references.converters.outcome import Rejected, reason_of
+from mentor_pl.rewards.answers import boxes, without_reasoning
 
 
 def chat(path: Path) -> Iterator[Reference | Rejected]:
@@ -37,7 +36,7 @@ def chat(path: Path) -> Iterator[Reference | Rejected]:
 
 
 def _convert(row: Row, where: str, stem: str) -> Iterator[Reference | Rejected]:
-    row_id = row.get("id") or f"{stem}-{where.rpartition(':')[2]}"
+    row_id = f"{stem}-{where.rpartition(':')[2]}" if is_absent(row.get("id")) else row["id"]
     messages = list_field(
         row.get("messages", MISSING),
         "messages",
@@ -55,28 +54,32 @@ def _convert(row: Row, where: str, stem: str) -> Iterator[Reference | Rejected]:
         yield Rejected(where=where, reason="there is no assistant message")
     for turn, end in enumerate(ends):
         part = messages[: end + 1]
-        answer = row.get("answer") if turn == len(ends) - 1 else None
-        new = {
-            **{key: row[key] for key in ("teacher", "domain") if key in row},
-            "id": f"{row_id}/{turn}" if len(ends) > 1 else row_id,
-            "messages": part,
-            "answer": _boxed(part[-1]) if answer is None else answer,
-            "tools": _tools(row, part),
-        }
         try:
+            given = None if turn < len(ends) - 1 else row.get("answer", row.get("answers"))
+            new = {
+                **{key: value for key, value in row.items() if key not in _READ_HERE},
+                "id": f"{row_id}/{turn}" if len(ends) > 1 else row_id,
+                "messages": part,
+                "answer": _boxed(part[-1], where, f"messages[{end}].content") if is_absent(given) else given,
+                "tools": _tools(row, part),
+            }
             yield reference_from_row(new, where)
         except DataFileError as failure:
-            yield Rejected(where=where, reason=str(failure).removeprefix(f"{where}: ").partition(", found")[0])
+            yield Rejected(where=where, reason=reason_of(failure))
+
+
+_READ_HERE = ("answers", "functions", "prompt", "tool_calls")
 
 
 def _role(messages: list[dict[str, Any]], index: int) -> Any:
     return messages[index].get("role") if index < len(messages) else None
 
 
-def _boxed(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    found = _BOXED.findall(content) if isinstance(content, str) else []
-    return found[-1].strip() if found else ""
+def _boxed(message: dict[str, Any], where: str, field: str) -> str:
+    """Return what stands in the last box of a message, read as rewards read it."""
+    text, _ = content_and_thought(message.get("content"), where, field)
+    found = boxes(without_reasoning(text))
+    return (found[-1] if found else None) or ""
 
 
 def _modern(message: Any, index: int) -> dict[str, Any]:
@@ -85,7 +88,7 @@ def _modern(message: Any, index: int) -> dict[str, Any]:
         return {"role": message}  # refused by its reader, which names the place
     message = dict(message)
     call = message.pop("function_call", None)
-    if call is not None and message.get("tool_calls") is None:
+    if isinstance(call, dict) and not is_absent(call.get("name")) and is_absent(message.get("tool_calls")):
         message["tool_calls"] = [{"id": f"call_{index}", "type": "function", "function": call}]
     if message.get("role") == "function":
         message["role"] = "tool"
@@ -93,14 +96,20 @@ def _modern(message: Any, index: int) -> dict[str, Any]:
 
 
 def _tools(row: Row, messages: list[dict[str, Any]]) -> Any:
-    tools = row.get("tools", row.get("functions"))
-    if isinstance(tools, str):
+    """Return the tools offered; where the row names none, those that are called."""
+    tools = row["functions"] if is_absent(row.get("tools")) and "functions" in row else row.get("tools")
+    if isinstance(tools, str) and tools:
         try:
-            tools = json.loads(tools)
-        except json.JSONDecodeError:
-            return tools
-    if tools is not None:
+            return strict_loads(tools)
+        except ValueError:
+            return tools  # refused by its reader, which names the place
+    if not is_absent(tools):
         return tools
-    called = [call for message in messages for call in message.get("tool_calls") or []]
-    names = [call.get("function", call).get("name") for call in called if isinstance(call, dict)]
+    names: list[str] = []
+    for message in messages:
+        items = message.get("tool_calls")
+        for call in items if isinstance(items, list) else []:
+            function = call.get("function") if isinstance(call, dict) else None
+            name = (function if isinstance(function, dict) else call if isinstance(call, dict) else {}).get("name")
+            names += [name] if isinstance(name, str) else []
     return list(dict.fromkeys(names))

@@ -1,20 +1,21 @@
 """The parquet schema of the MENTOR authors' release (that of ReCall and verl), read with pyarrow (extra `parquet`).
 
-Columns: `question`; `reward_model.ground_truth` (a text, or a list whose first is taken); `extra_info.func_schemas` (a list of tools or
+Columns: `question`; `reward_model.ground_truth` (a text, or a list of accepted ones); `extra_info.func_schemas` (a list of tools or
 its JSON); `tool_calls_used` (names or calls, a list or its JSON), as a column or within `extra_info`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mentor_pl.errors import ConfigError, DataFileError
+from mentor_pl.files.fields import MISSING, is_absent, object_field, refusal
 from mentor_pl.files.references import reference_from_row
+from mentor_pl.files.strict_json import strict_loads
 from mentor_pl.reference import Reference
-from mentor_pl.references.converters.outcome import Rejected
+from mentor_pl.references.converters.outcome import Rejected, reason_of
 
 _BATCH_ROWS = 1024
 
@@ -50,28 +51,24 @@ def mentor_parquet(path: Path) -> Iterator[Reference | Rejected]:
             where = f"{path}:{number}"
             try:
                 yield _convert(row, where, f"{path.stem}-{number}")
-            except (DataFileError, json.JSONDecodeError, KeyError, TypeError, IndexError) as failure:
-                yield Rejected(where=where, reason=_reason(failure))
-
-
-def _reason(failure: Exception) -> str:
-    text = str(failure)
-    return (
-        text.partition(": ")[2].partition(", found")[0] if isinstance(failure, DataFileError) else f"a field is {text}"
-    )
+            except DataFileError as failure:
+                yield Rejected(where=where, reason=reason_of(failure))
 
 
 def _convert(row: dict[str, Any], where: str, reference_id: str) -> Reference:
-    extra = row["extra_info"]
-    answer = row["reward_model"]["ground_truth"]
-    calls = row.get("tool_calls_used", extra.get("tool_calls_used"))
+    extra = _object(row, "extra_info", where)
+    calls = row.get("tool_calls_used")
+    calls = _unpacked(extra.get("tool_calls_used") if is_absent(calls) else calls, "tool_calls_used", where)
+    answer = _object(row, "reward_model", where).get("ground_truth")
+    if isinstance(answer, dict):  # ReCall writes {"target": [...]}
+        answer = answer.get("target")
     return reference_from_row(
         {
             "id": reference_id,
-            "prompt": row["question"],
-            "answer": answer[0] if isinstance(answer, list) else answer,
-            "tools": _unpacked(extra["func_schemas"]),
-            "tool_calls": [_without_nulls(call) for call in _unpacked(calls) or []],
+            "prompt": row.get("question"),
+            "answer": answer,
+            "tools": _unpacked(extra.get("func_schemas", MISSING), "extra_info.func_schemas", where),
+            "tool_calls": calls,
             "teacher": "mentor-release",
             "domain": row.get("data_source"),
         },
@@ -79,9 +76,19 @@ def _convert(row: dict[str, Any], where: str, reference_id: str) -> Reference:
     )
 
 
-def _unpacked(value: Any) -> Any:
-    value = json.loads(value) if isinstance(value, str) else value
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+def _object(row: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+    """Return a nested column; verl and pandas also write it as a JSON text."""
+    return object_field(_unpacked(row.get(name), name, where), name, where, "this converter is for the authors' files")
+
+
+def _unpacked(value: Any, field: str, where: str) -> Any:
+    if isinstance(value, str) and value:
+        try:
+            value = strict_loads(value)
+        except ValueError as failure:
+            remedy = f"{failure!s:.100}"
+            raise refusal(where, field, expected="JSON, or a list", found=value, remedy=remedy) from None
+    return _without_nulls(value)
 
 
 def _without_nulls(value: Any) -> Any:

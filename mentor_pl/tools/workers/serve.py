@@ -25,6 +25,7 @@ from pydantic import ValidationError
 
 from mentor_pl.errors import ConfigError
 from mentor_pl.tools.results import truncated
+from mentor_pl.tools.schema import with_integers
 from mentor_pl.tools.workers.lifeline import watch
 from mentor_pl.tools.workers.signatures import TypedFunction, explain, load_functions
 
@@ -44,11 +45,19 @@ def _render(name: str, value: Any) -> tuple[str, str]:
         )
 
 
+def _with_integers(arguments: bytes, tool: TypedFunction) -> bytes:
+    try:
+        given = json.loads(arguments)
+    except ValueError:  # an integer of thousands of digits, say: the validator explains it
+        return arguments
+    return json.dumps(with_integers(given, tool.spec.parameters)).encode()
+
+
 def run_call(tool: TypedFunction, arguments: bytes, instance: Any) -> tuple[str, str]:
     """Validate the arguments, run the tool, render what it returns; anything that goes wrong becomes text."""
     name = tool.spec.name
     try:
-        values = tool.arguments.validate_json(arguments)
+        values = tool.arguments.validate_json(_with_integers(arguments, tool))
     except ValidationError as wrong:
         return "error", f"Error: {name}: {explain(wrong, arguments)}"
     try:

@@ -230,7 +230,7 @@ def test_a_chat_row_that_cannot_be_used_is_rejected_with_its_field(tmp_path):
         Rejected(where=f"{path}:1", reason="there is no assistant message"),
         Rejected(
             where=f"{path}:2",
-            reason="field 'messages[1].tool_calls[0].function.arguments': expected a JSON object, or a string that holds one",
+            reason="field 'messages[].tool_calls[].function.arguments': expected a JSON object, or a string that holds one",
         ),
     ]
 
