@@ -24,7 +24,7 @@ class ToolSpec:
 
     name: str
     description: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}}, hash=False)
 
     def to_openai(self) -> dict[str, Any]:
         """Return the form that chat templates take as `tools=` and OpenAI endpoints as `tools`."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -19,6 +20,7 @@ from mentor_pl.files.references import write_references
 from mentor_pl.references.attempt import AttemptLimits, Endpoint
 from mentor_pl.references.budget import Account, Budget, Spending
 from mentor_pl.references.collect import CollectionReport, Collector, Sampling
+from mentor_pl.references.endpoint_solver import EndpointSolver
 from mentor_pl.references.journal import Journal
 from mentor_pl.references.openai_teacher import OpenAITeacher
 from mentor_pl.references.prompts import read_prompts
@@ -70,15 +72,16 @@ def collect(
             requests=book.num_replies, prompt_tokens=book.prompt_tokens, completion_tokens=book.completion_tokens
         )
         account = Account(budget or Budget(), Spending(**asdict(before)))
-        parts = toolbox, judges or [Correct()], sampling or Sampling(), limits or AttemptLimits()
+        sampling, limits = sampling or Sampling(), limits or AttemptLimits()
         if isinstance(teacher, ChatTeacher):
-            collector = Collector(Endpoint(teacher, book, account), *parts)
+            solver = EndpointSolver(Endpoint(teacher, book, account), toolbox, sampling, limits)
         else:
-            from mentor_pl.references.local_teacher import LocalCollector, LocalTeacher
+            from mentor_pl.references.local_teacher import LocalSolver, LocalTeacher
 
             if not isinstance(teacher, LocalTeacher):
                 raise ConfigError(f"teacher is a {type(teacher).__name__}; it must be a ChatTeacher or a LocalTeacher")
-            collector = LocalCollector(teacher, book, *parts)
+            solver = LocalSolver(teacher, book, toolbox, sampling, limits)
+        collector = Collector(solver, teacher.name, judges or [Correct()], sampling)
         progress = stack.enter_context(_progress(console))
         task = progress.add_task("collecting", total=total, kept=0)
 
@@ -132,7 +135,7 @@ def _print(report: dict[str, Any], output: Path, console: Console) -> None:
         if report[key]:
             table = Table(title, "number")
             for name, count in report[key].items():
-                table.add_row(name, str(count))
+                table.add_row(escape(name), str(count))
             console.print(table)
     now, spent = report["spent_this_time"], report["spent"]
     tokens = spent["prompt_tokens"] + spent["completion_tokens"]

@@ -266,9 +266,7 @@ def with_unique_ids(calls: Sequence[ToolCall], taken: set[str]) -> tuple[ToolCal
     return tuple(out)
 
 
-def _answer(
-    message: Message, open_calls: list[tuple[str, ToolCall]], where: str, field: str, strict: bool
-) -> Message:
+def _answer(message: Message, open_calls: list[tuple[str, ToolCall]], where: str, field: str, strict: bool) -> Message:
     wanted = message.tool_call_id
     fits = next((pair for pair in open_calls if wanted in (None, pair[0])), None)
     if fits is None and open_calls and not strict:

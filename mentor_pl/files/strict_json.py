@@ -57,7 +57,7 @@ def _may_be_deep(text: str) -> bool:
 def deeper_than(value: Any, depth: int) -> bool:
     """Tell whether lists and objects lie within each other more than `depth` times. Does not recurse."""
     level = [value]
-    for _ in range(depth + 1):
+    for _ in range(depth):
         inner: list[Any] = []
         for item in level:
             if isinstance(item, dict):

@@ -6,15 +6,15 @@ import json
 import threading
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mentor_pl.errors import ConfigError
-from mentor_pl.files.conversation import message_from_row
 from mentor_pl.messages import Message, ToolCall, ToolResult, ToolSpec, ToolStatus
 from mentor_pl.reference import Reference
 from mentor_pl.references.budget import Account
 from mentor_pl.references.journal import Journal, journal_key
-from mentor_pl.references.teacher import ChatTeacher, Reply
+from mentor_pl.references.replies import as_it_came, kind_of_end, message_from_reply, with_own_ids
+from mentor_pl.references.teacher import ChatTeacher, Reply, Stopped
 from mentor_pl.rollout.agent_loop import Episode
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import StopReason, Trajectory
@@ -38,8 +38,8 @@ class AttemptLimits:
                 raise ConfigError(f"limits.{name} is {getattr(self, name)}; it must be at least 1")
 
 
-class Stopped(Exception):
-    """The collection is being stopped."""
+class WithheldError(Exception):
+    """A reply was broken off for a cause of the endpoint's, such as a filter: what there is of it is no answer."""
 
 
 class Endpoint:
@@ -65,8 +65,8 @@ class Endpoint:
         key = journal_key(dict(self.teacher.identity), prompt_id, sample, *sent)
         if (row := self.journal.get("reply", key)) is not None:
             return key, Reply(
-                message=message_from_row(row["message"], str(self.journal.path), "message", strict=False),
-                finish_reason=row["finish_reason"],
+                message=message_from_reply(row["message"], str(self.journal.path)),
+                finish_reason=row.get("finish_reason") or "stop",
                 prompt_tokens=row["prompt_tokens"],
                 completion_tokens=row["completion_tokens"],
             )
@@ -83,7 +83,7 @@ class Endpoint:
                 {
                     "prompt_id": prompt_id,
                     "sample_index": sample,
-                    "message": reply.message.to_openai(),
+                    "message": as_it_came(reply.message),
                     "finish_reason": reply.finish_reason,
                     "prompt_tokens": reply.prompt_tokens,
                     "completion_tokens": reply.completion_tokens,
@@ -115,6 +115,7 @@ class Attempt:
         Raises:
             Stopped: The collection is being stopped.
             BudgetSpentError: The next reply cannot be paid for.
+            WithheldError: A reply is incomplete for a cause of the endpoint's.
             TeacherError: See `ChatTeacher.reply`.
         """
         episode = self._episode
@@ -124,14 +125,18 @@ class Attempt:
                 key, reply = self._endpoint.reply(
                     episode.messages(), prompt.tools, prompt.reference_id, episode.sample_index
                 )
-                cut_off = StopReason.MAX_COMPLETION_TOKENS if reply.finish_reason == "length" else None
-                if calls := episode.take(_numbered(reply.message, episode.num_calls), stop_reason=cut_off):
+                end = kind_of_end(reply.finish_reason)
+                if end not in ("finished", "length"):
+                    raise WithheldError(reply.finish_reason)
+                cut_off = StopReason.MAX_COMPLETION_TOKENS if end == "length" else None
+                message = with_own_ids(reply.message, episode.num_calls)
+                if calls := episode.take(message, stop_reason=cut_off):
                     episode.resume(self._results(key, calls))
             return episode.finish()
 
     def _results(self, key: str, calls: Sequence[ToolCall]) -> tuple[ToolResult, ...]:
         row = self._endpoint.journal.get("results", key)
-        if row is not None:
+        if row is not None and len(row["results"]) == len(calls):
             return tuple(
                 ToolResult(call_id=call.call_id, **{**item, "status": ToolStatus(item["status"])})
                 for call, item in zip(calls, row["results"], strict=True)
@@ -140,17 +145,6 @@ class Attempt:
         if not any(result.status is ToolStatus.INFRASTRUCTURE for result in results):
             self._endpoint.journal.put("results", key, {"results": [_result_row(result) for result in results]})
         return results
-
-
-def _numbered(message: Message, first: int) -> Message:
-    """Give calls ids of our own.
-
-    They are unique in the attempt, the same in every run, and nine characters long, as Mistral's servers want.
-    """
-    calls = tuple(
-        replace(call, call_id=f"call{number:05d}") for number, call in enumerate(message.tool_calls, start=first)
-    )
-    return Message(role="assistant", content=message.content, tool_calls=calls)
 
 
 def _result_row(result: ToolResult) -> dict[str, object]:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from mentor_pl.errors import ConfigError
 from mentor_pl.reference import Reference
-from mentor_pl.references.attempt import Attempt, AttemptLimits, Endpoint, Stopped
-from mentor_pl.references.budget import BudgetSpentError
 from mentor_pl.references.selection import Preference, choose, reference_of, rejection_reason
-from mentor_pl.references.teacher import ConversationRefusedError, TeacherError, UnavailableError
 from mentor_pl.rewards.base import RewardComponent
-from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import Trajectory
-
-_WINDOW = 4
-"""Prompts under way for each thread: results are handed out in order, and one slow prompt must not make the others wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +25,8 @@ class Sampling:
         max_failed_calls: Failed tool calls that a verified attempt may have.
         concurrency: Prompts that are tried at once.
         max_unavailable_in_a_row: Attempts in a row without any answer from the teacher after which the collection stops.
+        max_refused_in_a_row: Attempts in a row that the teacher refused (for another cause than what the prompt says or how
+            long it is) after which the collection stops: it is a setting then that it refuses, and not a prompt.
     """
 
     samples: int = 1
@@ -40,9 +35,10 @@ class Sampling:
     max_failed_calls: int = 0
     concurrency: int = 8
     max_unavailable_in_a_row: int = 5
+    max_refused_in_a_row: int = 5
 
     def __post_init__(self) -> None:
-        for name in ("samples", "keep", "concurrency", "max_unavailable_in_a_row"):
+        for name in ("samples", "keep", "concurrency", "max_unavailable_in_a_row", "max_refused_in_a_row"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"sampling.{name} is {getattr(self, name)}; it must be at least 1")
 
@@ -163,41 +159,50 @@ def select(
     )
 
 
+Select = Callable[[Reference, Iterable[Trajectory | str]], Outcome]
+"""Verifies the attempts at a prompt and keeps the best; reads no more attempts than needed."""
+
+
+class Solver(ABC):
+    """Tries prompts: a teacher at work, with what it needs."""
+
+    @abstractmethod
+    def outcomes(self, prompts: Iterable[Reference], select: Select) -> Iterator[Outcome]:
+        """Try prompts.
+
+        Args:
+            prompts: Read as needed.
+            select: Given each prompt's attempts, each a trajectory or why there is none.
+
+        Yields:
+            What became of each prompt, in their order.
+
+        Raises:
+            TeacherError: The teacher cannot be used. What was paid for is in the journal.
+        """
+
+
 class Collector:
-    """Tries prompts at an endpoint, many at once, and hands their references out in the order of the prompts.
+    """Has prompts tried, and hands their references out in the order of the prompts.
 
     Args:
-        endpoint: Teacher, journal and budget.
-        toolbox: Runs the teacher's calls.
+        solver: Who tries.
+        teacher: Its name, for the references.
         judges: Each must score an attempt 1.0.
         sampling: How often a prompt is tried and what is kept.
-        limits: Of one attempt.
 
     Attributes:
         report: What came of it so far.
-
-    Raises:
-        ConfigError: Several samples at temperature 0 would all be the same.
     """
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        toolbox: ToolBox,
-        judges: Sequence[RewardComponent],
-        sampling: Sampling,
-        limits: AttemptLimits,
-    ) -> None:
-        sampling.check_temperature(endpoint.teacher.identity.get("temperature"))
+    def __init__(self, solver: Solver, teacher: str, judges: Sequence[RewardComponent], sampling: Sampling) -> None:
         self.report = CollectionReport()
-        self._endpoint, self._toolbox, self._judges = endpoint, toolbox, judges
-        self._sampling, self._limits = sampling, limits
-        self._unavailable_in_a_row = 0
+        self._solver, self._teacher, self._judges, self._sampling = solver, teacher, judges, sampling
 
     def references(
         self, prompts: Iterable[Reference], progress: Callable[[], None] = lambda: None
     ) -> Iterator[Reference]:
-        """Try prompts.
+        """Have prompts tried.
 
         Args:
             prompts: Read as needed.
@@ -209,46 +214,10 @@ class Collector:
         Raises:
             TeacherError: The teacher cannot be used. What was paid for is in the journal.
         """
-        waiting: deque[Future[Outcome]] = deque()
-        source = iter(prompts)
-        pool = ThreadPoolExecutor(self._sampling.concurrency, thread_name_prefix="collect")
-        try:
-            while True:
-                while len(waiting) < _WINDOW * self._sampling.concurrency and (prompt := next(source, None)):
-                    waiting.append(pool.submit(self._try, prompt))
-                if not waiting:
-                    return
-                outcome = waiting.popleft().result()
-                self.report.take(outcome)
-                progress()
-                yield from outcome.references
-        finally:
-            self._endpoint.stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+        for outcome in self._solver.outcomes(prompts, self._select):
+            self.report.take(outcome)
+            progress()
+            yield from outcome.references
 
-    def _try(self, prompt: Reference) -> Outcome:
-        attempts = (self._attempt(prompt, sample) for sample in range(self._sampling.samples))
-        return select(
-            prompt, attempts, judges=self._judges, sampling=self._sampling, teacher=self._endpoint.teacher.name
-        )
-
-    def _attempt(self, prompt: Reference, sample: int) -> Trajectory | str:
-        attempt = Attempt(prompt, sample, endpoint=self._endpoint, toolbox=self._toolbox, limits=self._limits)
-        try:
-            trajectory = attempt.run()
-        except BudgetSpentError:
-            return "the budget is spent"
-        except Stopped:
-            return "stopped"
-        except ConversationRefusedError as failure:
-            return f"refused by the endpoint ({str(failure).partition(':')[0]})"
-        except UnavailableError as failure:
-            self._unavailable_in_a_row += 1
-            if self._unavailable_in_a_row >= self._sampling.max_unavailable_in_a_row:
-                raise TeacherError(
-                    f"{failure}; {self._unavailable_in_a_row} attempts in a row failed like this. Nothing paid for is lost: "
-                    "start again with the same journal when the endpoint is back"
-                ) from failure
-            return "the teacher did not answer"
-        self._unavailable_in_a_row = 0
-        return trajectory
+    def _select(self, prompt: Reference, attempts: Iterable[Trajectory | str]) -> Outcome:
+        return select(prompt, attempts, judges=self._judges, sampling=self._sampling, teacher=self._teacher)

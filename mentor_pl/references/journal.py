@@ -12,12 +12,52 @@ import threading
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from mentor_pl.errors import ConfigError
-from mentor_pl.files.jsonl import AppendWriter, Row, parse_line, read_lines
+from mentor_pl.files.fields import validated
+from mentor_pl.files.jsonl import AppendWriter, Row, parse_line
+from mentor_pl.messages import ToolStatus
 
 Kind = Literal["reply", "results", "attempt"]
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
+
+    content: str
+    status: Annotated[ToolStatus, Field(strict=False)]
+    duration_s: float
+    output_chars: int
+
+
+class _Entry(BaseModel):
+    """What every line holds."""
+
+    model_config = ConfigDict(strict=True)
+
+    kind: Kind
+    key: str
+
+
+class _Reply(_Entry):
+    message: dict[str, Any]
+    finish_reason: str = "stop"
+    prompt_tokens: Annotated[int, Field(ge=0)]
+    completion_tokens: Annotated[int, Field(ge=0)]
+
+
+class _Results(_Entry):
+    results: list[_Result]
+
+
+class _Attempt(_Entry):
+    trajectories: list[dict[str, Any]]
+
+
+_MODELS: dict[str, type[_Entry]] = {"reply": _Reply, "results": _Results, "attempt": _Attempt}
 
 
 def journal_key(*parts: Any) -> str:
@@ -41,7 +81,7 @@ class Journal:
 
         Raises:
             ConfigError: Another process writes it.
-            DataFileError: A line within it is damaged.
+            DataFileError: A line within it is damaged, or none of a journal.
         """
         self.num_replies = self.prompt_tokens = self.completion_tokens = 0
         self.path = path
@@ -52,9 +92,14 @@ class Journal:
         self._writer = AppendWriter(path, durable=True)
         self._reader = os.open(path, os.O_RDONLY)
         start = 0
-        for where, line in read_lines(path):
-            self._enter(parse_line(line, where), start, len(line))
-            start += len(line)
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    where = f"{path}:{number}"
+                    row = parse_line(line, where)
+                    validated(_MODELS[validated(_Entry, row, where).kind], row, where)
+                    self._enter(row, start, len(line))
+                start += len(line)
 
     def _enter(self, row: Row, start: int, length: int) -> None:
         self._places[row["kind"], row["key"]] = (start, length)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -17,10 +17,9 @@ from mentor_pl.errors import ConfigError
 from mentor_pl.files.trajectories import trajectory_from_row, trajectory_to_row
 from mentor_pl.reference import Reference
 from mentor_pl.references.attempt import AttemptLimits
-from mentor_pl.references.collect import CollectionReport, Sampling, select
+from mentor_pl.references.collect import Outcome, Sampling, Select, Solver
 from mentor_pl.references.journal import Journal, journal_key
 from mentor_pl.references.teacher import Teacher
-from mentor_pl.rewards.base import RewardComponent
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import RolloutRunner
 from mentor_pl.students.base import StudentLoader
@@ -84,57 +83,34 @@ class LocalTeacher(Teacher):
         }
 
 
-class LocalCollector:
-    """Lets a `LocalTeacher` try prompts, some at a time, and hands their references out in the order of the prompts.
+class LocalSolver(Solver):
+    """Lets a `LocalTeacher` try prompts, some at a time.
 
     Args:
         teacher: Who tries.
         journal: Keeps every attempt.
         toolbox: Runs the teacher's calls.
-        judges: Each must score an attempt 1.0.
-        sampling: How often a prompt is tried and what is kept; `concurrency` is the teacher's `prompts_at_once` here.
+        sampling: How often a prompt is tried; `concurrency` is the teacher's `prompts_at_once` here.
         limits: Of one attempt.
 
-    Attributes:
-        report: What came of it so far.
+    Raises:
+        ConfigError: Several samples at temperature 0 would all be the same.
     """
 
     def __init__(
-        self,
-        teacher: LocalTeacher,
-        journal: Journal,
-        toolbox: ToolBox,
-        judges: Sequence[RewardComponent],
-        sampling: Sampling,
-        limits: AttemptLimits,
+        self, teacher: LocalTeacher, journal: Journal, toolbox: ToolBox, sampling: Sampling, limits: AttemptLimits
     ) -> None:
         sampling.check_temperature(teacher.sampling.temperature)
-        self.report = CollectionReport()
         self._teacher, self._journal, self._toolbox = teacher, journal, toolbox
-        self._judges, self._sampling, self._limits = judges, sampling, limits
+        self._sampling, self._limits = sampling, limits
         self._runner: RolloutRunner | None = None
 
-    def references(
-        self, prompts: Iterable[Reference], progress: Callable[[], None] = lambda: None
-    ) -> Iterator[Reference]:
-        """Try prompts.
-
-        Args:
-            prompts: Read as needed.
-            progress: Called after each prompt.
-
-        Yields:
-            What is kept, prompt by prompt.
-        """
+    def outcomes(self, prompts: Iterable[Reference], select: Select) -> Iterator[Outcome]:
+        """Try prompts."""
         source = iter(prompts)
         while batch := list(islice(source, self._teacher.prompts_at_once)):
             for prompt, attempts in zip(batch, self._attempts(batch), strict=True):
-                outcome = select(
-                    prompt, attempts, judges=self._judges, sampling=self._sampling, teacher=self._teacher.name
-                )
-                self.report.take(outcome)
-                progress()
-                yield from outcome.references
+                yield select(prompt, attempts)
 
     def _key(self, prompt: Reference) -> str:
         sent = [message.to_openai() for message in prompt.prompt], [tool.to_openai() for tool in prompt.tools]

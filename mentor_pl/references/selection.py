@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
-from mentor_pl.messages import Message
+from mentor_pl.files.conversation import called
 from mentor_pl.reference import Reference
+from mentor_pl.references.replies import without_extra
 from mentor_pl.rewards.base import RewardComponent
 from mentor_pl.trajectory import Trajectory
 
@@ -93,18 +95,15 @@ def reference_of(trajectory: Trajectory, prompt: Reference, *, reference_id: str
 
     Args:
         trajectory: The attempt.
-        prompt: Gives prompt, answer, tools and domain.
+        prompt: Gives everything else: prompt, answers, tools, domain, further fields.
         reference_id: The new reference's id.
         teacher: Who solved it.
     """
-    messages: tuple[Message, ...] = trajectory.messages()
-    return Reference(
+    messages = tuple(without_extra(message) for message in trajectory.messages())
+    return replace(
+        prompt,
         reference_id=reference_id,
-        prompt=prompt.prompt,
-        answer=prompt.answer,
-        tools=prompt.tools,
-        tool_calls=trajectory.tool_calls,
+        tool_calls=called(messages),
         messages=messages,
         teacher=teacher,
-        domain=prompt.domain,
     )

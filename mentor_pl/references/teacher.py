@@ -17,11 +17,24 @@ class TeacherError(MentorError):
 
 
 class ConversationRefusedError(TeacherError):
-    """The teacher does not take this one conversation: too long, say, or filtered."""
+    """The teacher does not take this one conversation.
+
+    Attributes:
+        common: True where others may be refused for the same cause, such as a setting; False where the cause lies
+            in this one: too long, say, or filtered.
+    """
+
+    def __init__(self, message: str, *, common: bool = False) -> None:
+        super().__init__(message)
+        self.common = common
 
 
 class UnavailableError(TeacherError):
     """The teacher did not answer in spite of every retry."""
+
+
+class Stopped(Exception):
+    """The collection is being stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +43,7 @@ class Reply:
 
     Attributes:
         message: An assistant message.
-        finish_reason: "length" where the token budget ended it; else what the endpoint says.
+        finish_reason: Why it ended, in the endpoint's words; see `replies.kind_of_end`.
         prompt_tokens: Tokens read.
         completion_tokens: Tokens written.
     """
@@ -81,7 +94,12 @@ class ChatTeacher(Teacher):
             key: Names this request; the same whenever it is sent again, so that an endpoint that knows such keys bills it once.
 
         Raises:
+            Stopped: `stop` was called.
             ConversationRefusedError: This conversation is not taken.
             UnavailableError: No answer in spite of every retry.
             TeacherError: No conversation will be taken.
         """
+
+    def stop(self) -> None:
+        """End what is under way, soon; every later `reply` raises `Stopped`. Called from another thread."""
+        return None

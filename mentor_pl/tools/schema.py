@@ -112,7 +112,8 @@ def _types(schema: Mapping[str, Any]) -> list[str]:
 
 
 def _part(schema: Mapping[str, Any], key: str) -> Any:
-    return (schema.get("properties") or {}).get(key, schema.get("additionalProperties"))
+    known = cast("dict[str, Any]", schema.get("properties") or {})
+    return known.get(key, schema.get("additionalProperties"))
 
 
 def _item(schema: Mapping[str, Any], index: int) -> Any:

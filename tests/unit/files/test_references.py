@@ -199,3 +199,137 @@ def test_a_reference_row_round_trips_when_calls_differ_from_messages():
     reference = reference_from_row(row, "r:1")
     assert [call.name for call in reference.tool_calls] == ["add", "ceil"]
     assert reference_from_row(reference_to_row(reference), "r:1") == reference
+
+
+def plain(**changes):
+    return {"id": "a", "prompt": "q", "answer": "1", "tools": ["add"], **changes}
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_null_and_empty_are_absent_in_every_field(nothing):
+    call = {"id": nothing, "type": nothing, "function": nothing, "name": "add", "arguments": nothing}
+    empty = {
+        "content": nothing,
+        "tool_calls": nothing,
+        "function_call": nothing,
+        "tool_call_id": nothing,
+        "name": nothing,
+    }
+    row = {
+        "id": nothing,
+        "prompt": nothing,
+        "messages": [
+            {**empty, "role": "user", "content": "q", "weight": nothing},
+            {**empty, "role": "assistant", "tool_calls": [call], "reasoning_content": nothing, "weight": nothing},
+            {**empty, "role": "tool", "content": "3"},
+            {**empty, "role": "assistant", "function_call": {"name": nothing, "arguments": nothing}},
+        ],
+        "answer": nothing,
+        "answers": nothing,
+        "tools": [{"type": nothing, "function": nothing, "name": "add", "description": nothing, "parameters": nothing}],
+        "tool_calls": nothing,
+        "teacher": nothing,
+        "domain": nothing,
+    }
+    assert reference_from_row(row, "f:1", default_id="f-1") == Reference(
+        reference_id="f-1",
+        prompt=(Message(role="user", content="q"),),
+        answer="",
+        tools=(ToolSpec(name="add"),),
+        tool_calls=(ToolCall(call_id="call_0", name="add"),),
+        messages=(
+            Message(role="assistant", tool_calls=(ToolCall(call_id="call_0", name="add"),)),
+            Message(role="tool", content="3", tool_call_id="call_0", name="add"),
+            Message(role="assistant"),
+        ),
+    )
+
+
+def turn(number, *, call_id="c", said=None):
+    call = {"id": call_id, "type": "function", "function": {"name": "add", "arguments": {"a": number}}}
+    return [
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": call_id, "content": said or str(number)},
+    ]
+
+
+def test_ids_that_begin_anew_in_each_turn_are_made_unique():
+    messages = [{"role": "user", "content": "q"}, *turn(1), *turn(2), *turn(3, call_id="call_1")]
+    reference = reference_from_row({"id": "a", "messages": messages, "tools": ["add"]}, "f:1")
+    assert [call.call_id for call in reference.tool_calls] == ["c", "call_1", "call_2"]
+    assert [(m.tool_call_id, m.content) for m in reference.messages if m.role == "tool"] == [
+        ("c", "1"),
+        ("call_1", "2"),
+        ("call_2", "3"),
+    ]
+
+
+def test_one_id_twice_in_a_turn_is_answered_in_order():
+    calls = [{"id": "c", "function": {"name": "add", "arguments": {"a": n}}} for n in (1, 2)]
+    told = [{"role": "tool", "tool_call_id": "c", "content": text} for text in ("one", "two")]
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": calls}, *told]
+    reference = reference_from_row({"id": "a", "messages": messages, "tools": ["add"]}, "f:1")
+    assert [m.tool_call_id for m in reference.messages[1:]] == [call.call_id for call in reference.tool_calls]
+    assert len({call.call_id for call in reference.tool_calls}) == 2
+    again = reference_from_row(plain(tool_calls=[{"id": "c", "name": "add"}, {"id": "c", "name": "add"}]), "f:1")
+    assert len({call.call_id for call in again.tool_calls}) == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        ({"name": "add", "arguments": '{"a": 1e999}'}, "the number 1e999 is too large"),
+        ({"name": "add", "arguments": '{"a": [NaN]}'}, "NaN is not JSON"),
+        ({"name": "add", "arguments": '{"a": "\\ud800"}'}, "half of a surrogate pair"),
+        ({"name": "add", "arguments": "[" * 100 + "]" * 100}, "nested deeper than 64 levels"),
+        ({"type": "custom", "custom": {"name": "add"}}, 'expected "function"'),
+        ({"type": "function", "function": []}, "expected an object, found list"),
+    ],
+)
+def test_calls_that_no_file_can_hold_are_refused_with_their_place(call, problem):
+    with pytest.raises(DataFileError, match=r"^f:1: field 'tool_calls\[0\]") as failure:
+        reference_from_row(plain(tool_calls=[call]), "f:1")
+    assert problem in str(failure.value)
+
+
+def test_turns_of_weight_zero_are_context_only_and_stay_so():
+    messages = [{"role": "user", "content": "q"}, *turn(1), {"role": "assistant", "content": "4", "weight": 1}]
+    messages[1]["weight"] = 0.0
+    reference = reference_from_row({"id": "a", "messages": messages, "tools": ["add"]}, "f:1")
+    assert [m.trained for m in reference.messages if m.role == "assistant"] == [False, True]
+    assert reference_from_row(reference_to_row(reference), "f:1") == reference
+    messages[1]["weight"] = 0.5
+    with pytest.raises(DataFileError, match=r"field 'messages\[1\].weight': expected 0 or 1, found float 0.5"):
+        reference_from_row({"id": "a", "messages": messages, "tools": ["add"]}, "f:1")
+
+
+def test_reasoning_is_kept_beside_the_content():
+    think = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    rows = [{"role": "user", "content": "q"}, {"role": "assistant", "content": [think, {"type": "text", "text": "4"}]}]
+    for message in (rows[1], {"role": "assistant", "content": "4", "reasoning": "hm"}):
+        reference = reference_from_row({"id": "a", "messages": [rows[0], message], "tools": []}, "f:1")
+        assert reference.messages == (Message(role="assistant", content="4", reasoning="hm"),)
+        assert reference_from_row(reference_to_row(reference), "f:1") == reference
+
+
+def test_further_fields_and_several_answers_go_through():
+    row = plain(answer=["Paris", 2], answers=["2", "paris", None], state={"orders": [1]}, level=None)
+    reference = reference_from_row(row, "f:1")
+    assert (reference.answer, reference.other_answers) == ("Paris", ("2", "paris"))
+    assert reference.answers == ("Paris", "2", "paris")
+    assert reference.fields == {"state": {"orders": [1]}}
+    written = reference_to_row(reference)
+    assert written["state"] == {"orders": [1]}
+    assert reference_from_row(written, "f:1") == reference
+    assert hash(reference) == hash(reference_from_row(written, "f:1"))
+    with pytest.raises(DataFileError, match=r"field 'answer\[1\]': expected a text or a number, found dict"):
+        reference_from_row(plain(answer=["a", {}]), "f:1")
+
+
+def test_a_row_nested_beyond_measure_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "deep.jsonl"
+    path.write_text('\n{"id":"a","prompt":"q","answer":1,"tools":[],"x":' + "[" * 985 + "]" * 985 + "}\n")
+    with pytest.raises(
+        DataFileError, match=r"deep.jsonl:2: expected one JSON object, found values nested deeper than 64"
+    ):
+        read_references(path)

@@ -153,3 +153,44 @@ def test_a_malformed_field_is_named(tmp_path, bad, message):
         list(iter_trajectories(path))
     assert str(failure.value).startswith(f"{path}:1: field ")
     assert message in str(failure.value)
+
+
+SAID = {"role": "assistant", "content": "x"}
+CALLED = {"role": "assistant", "tool_calls": [call("add", "{}", "c")]}
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (row(SAID, stop_reason=[]), "field 'stop_reason': expected one of answered"),
+        (row(SAID, stop_reason={}), "field 'stop_reason': expected one of answered"),
+        (row(SAID, sample_index=True), "field 'sample_index': expected a whole number, found bool true"),
+        (row({**SAID, "token_ids": 5}), "field 'messages[0].token_ids': expected a valid list, found int 5"),
+        (row({**SAID, "logprobs": "abc"}), "field 'messages[0].logprobs': expected a valid list, found str"),
+        (row({**SAID, "logprobs": [1, "a"]}), "field 'messages[0].logprobs[1]': expected a number, found str"),
+        (row(CALLED, {"role": "tool", "content": "5", "status": []}), "field 'messages[1].status': expected one of ok"),
+        (
+            row(CALLED, {"role": "tool", "content": "5", "duration_s": "x"}),
+            "field 'messages[1].duration_s': expected a number",
+        ),
+    ],
+)
+def test_fields_of_another_type_are_refused_and_never_raise_anything_else(bad, message):
+    with pytest.raises(DataFileError) as failure:
+        trajectory_from_row(bad, "t:1")
+    assert str(failure.value).startswith(f"t:1: {message}")
+
+
+def test_null_fields_of_the_ledger_are_absent_ones():
+    nulls = dict.fromkeys(("status", "duration_s", "output_chars"))
+    sampled = dict.fromkeys(("token_ids", "logprobs", "prompt_ids", "finish_reason", "policy_version"))
+    told = {"role": "tool", "tool_call_id": "c", "content": "five", **nulls}
+    read = trajectory_from_row(row({**CALLED, **sampled}, told, SAID, sample_index=None, stop_reason=""), "t:1")
+    assert read.tool_results == (ToolResult(call_id="c", content="five", output_chars=4),)
+    assert read.turns[0].completion == Completion()
+
+
+@pytest.mark.parametrize("item", [{"function": None}, {"function": 5}, None, {"type": "custom", "custom": {}}, "add"])
+def test_a_students_call_of_any_form_is_data(item):
+    read = trajectory_from_row(row({"role": "assistant", "tool_calls": [item]}, SAID), "t:1")
+    assert read.tool_calls[0].parse_error is not None

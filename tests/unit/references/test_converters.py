@@ -308,3 +308,65 @@ def test_a_source_that_yields_nothing_writes_nothing(tmp_path):
 
 def test_converters_have_the_names_of_the_command_line():
     assert list(CONVERTERS) == ["gsm8k", "mentor-parquet", "bfcl", "chat"]
+
+
+@pytest.mark.parametrize(
+    ("content", "answer"),
+    [
+        ("First \\boxed{3}, no: \\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
+        ("\\boxed {\\{1, 2\\}}", "\\{1, 2\\}"),
+        ("\\boxed{3} then \\boxed{never closed", ""),
+        ("<think>\\boxed{1}</think>\\boxed{2}", "2"),
+        ([{"type": "text", "text": "\\boxed{"}, {"type": "text", "text": "5}"}], "5"),
+        (None, ""),
+    ],
+)
+def test_answers_of_chats_are_read_from_boxes_as_rewards_read_them(tmp_path, content, answer):
+    row = {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": content}], "tools": []}
+    (reference,) = chat(write(tmp_path / "c.jsonl", row))
+    assert isinstance(reference, Reference)
+    assert reference.answer == answer
+
+
+@pytest.mark.parametrize("calls", [[None], ["f"], "f", [{"function": None}], [{"function": {"name": None}}], {"a": 1}])
+def test_calls_of_any_form_are_rejected_one_row_at_a_time(tmp_path, calls):
+    good = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "\\boxed{4}"}]
+    bad = [good[0], {"role": "assistant", "tool_calls": calls}, {"role": "tool", "content": "r"}, good[1]]
+    rejected, reference = chat(write(tmp_path / "c.jsonl", {"messages": bad}, {"messages": good}))
+    assert isinstance(rejected, Rejected)
+    assert isinstance(reference, Reference)
+
+
+@pytest.mark.parametrize("name", ["question", "reward_model", "extra_info"])
+def test_a_null_column_costs_only_its_row(tmp_path, name):
+    good = {
+        "question": "1 + 2?",
+        "reward_model": json.dumps({"ground_truth": ["3", "three"]}),
+        "extra_info": json.dumps({"func_schemas": SCHEMAS, "tool_calls_used": ["add"]}),
+    }
+    first, second = mentor_parquet(parquet_file(tmp_path / "x.parquet", [{**good, name: None}, good]))
+    assert isinstance(first, Rejected)
+    assert isinstance(second, Reference)
+    assert (second.answers, [call.name for call in second.tool_calls]) == (("3", "three"), ["add"])
+    (broken,) = mentor_parquet(
+        parquet_file(tmp_path / "y.parquet", [{**good, "extra_info": '{"func_schemas": [1e999]}'}])
+    )
+    assert isinstance(broken, Rejected)
+
+
+def test_a_reference_whose_ids_begin_anew_in_each_turn_holds(toolbox):
+    def added(a, b, said):
+        call = {"id": "call_0", "function": {"name": "add", "arguments": {"a": a, "b": b}}}
+        return [
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call_0", "content": said},
+        ]
+
+    from mentor_pl.files import reference_from_row
+
+    def reference(second):
+        messages = [{"role": "user", "content": "?"}, *added(1, 2, "3"), *added(3, 4, second)]
+        return reference_from_row({"id": "a", "messages": messages, "tools": ["add"]}, "f:1")
+
+    assert find_fault(reference("7"), toolbox=toolbox) is None
+    assert find_fault(reference("3"), toolbox=toolbox) == "add gives another result when run again"

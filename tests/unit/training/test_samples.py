@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -87,6 +89,18 @@ def test_results_are_put_in_the_order_of_their_calls(hermes, results):
     expected = sample_from_reference(solution(tool("x", "call_0"), tool("y", "call_1"), ANSWER), hermes, TOOLS)
     found = sample_from_reference(solution(*results, ANSWER), hermes, TOOLS)
     assert found.token_ids.tolist() == expected.token_ids.tolist()
+
+
+def test_a_turn_of_weight_zero_is_seen_and_not_trained(hermes):
+    reference = solution(tool("x", "call_0"), tool("y", "call_1"), ANSWER)
+    first, *rest = reference.messages
+    context = replace(reference, messages=(replace(first, trained=False), *rest))
+    whole, part = (sample_from_reference(r, hermes, TOOLS) for r in (reference, context))
+    assert part.token_ids.tolist() == whole.token_ids.tolist()
+    assert part.num_loss_tokens == len(b"\\boxed{5}") + 1
+    only = replace(reference, messages=(replace(ANSWER, trained=False),))
+    with pytest.raises(ConfigError, match="no assistant messages to imitate"):
+        sample_from_reference(only, hermes, TOOLS)
 
 
 def test_a_solution_may_end_with_a_call(hermes):

@@ -1,0 +1,105 @@
+"""Many prompts at once, tried by a teacher behind an endpoint."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from mentor_pl.reference import Reference
+from mentor_pl.references.attempt import Attempt, AttemptLimits, Endpoint, WithheldError
+from mentor_pl.references.budget import BudgetSpentError
+from mentor_pl.references.collect import Outcome, Sampling, Select, Solver
+from mentor_pl.references.teacher import ConversationRefusedError, Stopped, TeacherError, UnavailableError
+from mentor_pl.tools.toolbox import ToolBox
+from mentor_pl.trajectory import Trajectory
+
+_WINDOW = 4
+"""Prompts under way for each thread: results are handed out in order, and one slow prompt must not make the others wait."""
+
+_GO_ON = "Nothing paid for is lost: start again with the same journal when that is mended"
+
+
+class EndpointSolver(Solver):
+    """Tries prompts at an endpoint, many at once.
+
+    It gives up where the endpoint does: unavailable or refusing so often in a row, or never taking any prompt.
+
+    Args:
+        endpoint: Teacher, journal and budget.
+        toolbox: Runs the teacher's calls.
+        sampling: How often a prompt is tried.
+        limits: Of one attempt.
+
+    Raises:
+        ConfigError: Several samples at temperature 0 would all be the same.
+    """
+
+    def __init__(self, endpoint: Endpoint, toolbox: ToolBox, sampling: Sampling, limits: AttemptLimits) -> None:
+        sampling.check_temperature(endpoint.teacher.identity.get("temperature"))
+        self._endpoint, self._toolbox, self._sampling, self._limits = endpoint, toolbox, sampling, limits
+        self._taken = 0
+        self._unavailable_in_a_row = self._refused_in_a_row = 0
+        self._words: dict[str, str] = {}
+        self._last: TeacherError | None = None
+
+    def outcomes(self, prompts: Iterable[Reference], select: Select) -> Iterator[Outcome]:
+        """Try prompts."""
+        waiting: deque[Future[Outcome]] = deque()
+        source = iter(prompts)
+        pool = ThreadPoolExecutor(self._sampling.concurrency, thread_name_prefix="collect")
+        try:
+            while True:
+                while len(waiting) < _WINDOW * self._sampling.concurrency and (prompt := next(source, None)):
+                    waiting.append(pool.submit(self._try, prompt, select))
+                if not waiting:
+                    break
+                yield waiting.popleft().result()
+        finally:
+            self._endpoint.stop.set()
+            self._endpoint.teacher.stop()
+            pool.shutdown(wait=True, cancel_futures=True)
+        if self._last is not None and not self._taken:
+            raise TeacherError(f"teacher {self._endpoint.teacher.name!r} took no prompt: {self._last}. {_GO_ON}")
+
+    def _try(self, prompt: Reference, select: Select) -> Outcome:
+        return select(prompt, (self._attempt(prompt, sample) for sample in range(self._sampling.samples)))
+
+    def _attempt(self, prompt: Reference, sample: int) -> Trajectory | str:
+        attempt = Attempt(prompt, sample, endpoint=self._endpoint, toolbox=self._toolbox, limits=self._limits)
+        try:
+            trajectory = attempt.run()
+        except BudgetSpentError:
+            return "the budget is spent"
+        except Stopped:
+            return "stopped"
+        except WithheldError as failure:
+            self._taken += 1
+            return f"broken off by the endpoint ({failure!s:.40})"
+        except ConversationRefusedError as failure:
+            return self._refused(failure)
+        except UnavailableError as failure:
+            self._last = failure
+            self._unavailable_in_a_row += 1
+            if self._unavailable_in_a_row >= self._sampling.max_unavailable_in_a_row:
+                raise TeacherError(
+                    f"{failure}; {self._unavailable_in_a_row} attempts in a row failed like this. Nothing paid for is lost: "
+                    "start again with the same journal when the endpoint is back"
+                ) from failure
+            return "the teacher did not answer"
+        self._taken += 1
+        self._unavailable_in_a_row = self._refused_in_a_row = 0
+        return trajectory
+
+    def _refused(self, failure: ConversationRefusedError) -> str:
+        self._last = failure
+        if failure.common:
+            self._refused_in_a_row += 1
+        if self._refused_in_a_row >= self._sampling.max_refused_in_a_row:
+            raise TeacherError(
+                f"teacher {self._endpoint.teacher.name!r} answers {failure}; {self._refused_in_a_row} attempts in a row were "
+                f"refused like this. {_GO_ON}"
+            ) from failure
+        # Words may name lengths and ids: the first ones stand for all of a status, so that causes can be counted.
+        status = str(failure).partition(":")[0]
+        return f"refused by the endpoint ({self._words.setdefault(status, str(failure))})"
