@@ -14,6 +14,8 @@ PLUGIN_POINTS: dict[str, str] = {
     "mentor_pl.tools": "mentor_pl.tools.base:ToolBackend",
     "mentor_pl.students": "mentor_pl.students.base:StudentLoader",
     "mentor_pl.engines": "mentor_pl.engines.base:RolloutEngine",
+    "mentor_pl.losses": "mentor_pl.losses.base:Loss",
+    "mentor_pl.advantages": "mentor_pl.advantages.base:AdvantageEstimator",
 }
 """Entry-point group to the base class that its plugins extend."""
 

@@ -58,6 +58,11 @@ class StopReason(StrEnum):
     INFRASTRUCTURE = "infrastructure"
 
 
+_BUDGETS = frozenset(
+    {StopReason.MAX_TURNS, StopReason.MAX_TOOL_CALLS, StopReason.MAX_COMPLETION_TOKENS, StopReason.MAX_CONTEXT}
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
     """One attempt of the student at one prompt.
@@ -78,6 +83,11 @@ class Trajectory:
     def finished(self) -> bool:
         """True where the student ended by itself, with a message that calls no tool."""
         return self.stop_reason is StopReason.ANSWERED
+
+    @property
+    def truncated(self) -> bool:
+        """True where a budget ended it: of turns, calls, tokens, or the context."""
+        return self.stop_reason in _BUDGETS
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-import torch
 from torch import Tensor
 
 
@@ -21,8 +22,13 @@ class LossInputs:
         weights: What each token's loss weighs, [N]: 1 where the sampler is not corrected for.
         advantages: [N].
         ref_policy_logprobs: Of the reference policy, [N]; None where the loss does not ask for it.
-        entropies: Of the trained policy's next-token distribution, without gradient, [N].
+        entropies: Of the trained policy's next-token distribution, with gradient where the loss `needs_entropy_gradient`, [N].
+        trajectory_index: Which trajectory of the micro-batch each token belongs to, from 0 on and never falling, [N]. A micro-batch
+            holds whole trajectories.
         num_loss_tokens: Trained tokens in the whole optimiser step: all ranks, all micro-batches.
+        num_trajectories: Trajectories with trained tokens in the whole step.
+        mean_sampling_logprob: Of the step's trained tokens.
+        mean_advantage: Of the step's trained tokens.
     """
 
     logprobs: Tensor
@@ -32,7 +38,11 @@ class LossInputs:
     advantages: Tensor
     ref_policy_logprobs: Tensor | None
     entropies: Tensor
+    trajectory_index: Tensor
     num_loss_tokens: float
+    num_trajectories: float
+    mean_sampling_logprob: float = 0.0
+    mean_advantage: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +69,9 @@ class Loss(ABC):
     needs_all_tokens: bool = True
     """False where tokens with advantage 0 contribute neither loss nor gradient, so that their forward pass may be saved."""
 
+    needs_entropy_gradient: bool = False
+    """True where `entropies` are wanted with gradient."""
+
     imitates: bool = False
     """True where it can learn from a teacher's solutions, which have no sampling log-probabilities."""
 
@@ -66,12 +79,16 @@ class Loss(ABC):
     def __call__(self, inputs: LossInputs) -> LossOutput:
         """Compute the micro-batch's share of the loss."""
 
+    def end_step(self, values: Mapping[str, float]) -> None:  # noqa: B027 - optional to override
+        """Note what an optimiser step came to.
 
-def k3(logprobs: Tensor, ref_policy_logprobs: Tensor) -> Tensor:
-    """Estimate KL(policy || reference) per token without bias and without negative values, [N].
+        Args:
+            values: Its logged values, over all ranks and micro-batches; the same on every rank.
+        """
 
-    k3 of http://joschu.net/blog/kl-approx.html, with r = reference / policy: r - 1 - log r.
-    """
-    # exp() overflows where a token has become very unlikely; beyond e^20 the direction is all that matters.
-    log_ratio = (ref_policy_logprobs - logprobs).clamp(-20.0, 20.0)
-    return torch.exp(log_ratio) - 1.0 - log_ratio
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs of what `end_step` noted."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - optional to override
+        """Go on from a saved state."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mentor_pl.errors import ConfigError, EngineError
-from mentor_pl.losses.base import k3
+from mentor_pl.losses.kl import k3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

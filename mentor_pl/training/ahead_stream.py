@@ -10,9 +10,8 @@ import torch
 from lightning.pytorch import Trainer
 
 from mentor_pl.engines.base import SamplingParams
-from mentor_pl.losses.advantages import AdvantageEstimator
-from mentor_pl.rewards.program import RewardProgram
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
+from mentor_pl.training.comparison import GroupComparison
 from mentor_pl.training.rollout_controller import RolloutController, SyncedEngine
 from mentor_pl.training.stream import RolloutStream, Round, StreamPlan
 
@@ -29,8 +28,7 @@ class AheadRolloutStream(RolloutStream):
         controller: Gives the engine and runs the rollout ahead.
         runner: Lets the engine's weights try prompts.
         prompts: What there is to try.
-        reward: Scores each group.
-        advantages: Compares the trajectories of a group.
+        comparison: Scores groups and compares their trajectories.
         sampling: How tokens are drawn.
         group_size: Trajectories per prompt.
         plan: Rounds and steps.
@@ -45,8 +43,7 @@ class AheadRolloutStream(RolloutStream):
         controller: RolloutController,
         runner: RolloutRunner,
         prompts: Sequence[Prompt],
-        reward: RewardProgram,
-        advantages: AdvantageEstimator,
+        comparison: GroupComparison,
         sampling: SamplingParams,
         group_size: int,
         plan: StreamPlan,
@@ -56,8 +53,7 @@ class AheadRolloutStream(RolloutStream):
             controller=controller,
             runner=runner,
             prompts=prompts,
-            reward=reward,
-            advantages=advantages,
+            comparison=comparison,
             sampling=sampling,
             group_size=group_size,
             plan=plan,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +41,11 @@ class PolicyBatch:
         target_ids: The trained tokens, [N].
         sampling_logprobs: [N].
         advantages: [N].
+        trajectory_index: Which trajectory of the micro-batch each trained token belongs to, from 0 on, [N].
         num_loss_tokens: Trained tokens in the whole optimiser step: all ranks, all micro-batches.
+        num_trajectories: Trajectories with trained tokens in the whole step.
+        mean_sampling_logprob: Of the step's trained tokens.
+        mean_advantage: Of the step's trained tokens.
         temperature: The one that the trained tokens were sampled at.
         old_logprobs: Of the trained policy at the start of the round, [N]; None where its own forward pass can tell, because the round
             is one step, and where nobody asks.
@@ -56,7 +61,11 @@ class PolicyBatch:
     target_ids: Tensor
     sampling_logprobs: Tensor
     advantages: Tensor
+    trajectory_index: Tensor
     num_loss_tokens: float
+    num_trajectories: float = 1.0
+    mean_sampling_logprob: float = 0.0
+    mean_advantage: float = 0.0
     temperature: float = 1.0
     old_logprobs: Tensor | None = None
     scored_groups: tuple[ScoredGroup, ...] = ()
@@ -144,6 +153,30 @@ def packed_batch(samples: Sequence[Sample], *, pad_token_id: int, num_loss_token
     )
 
 
+def step_sums(samples: Sequence[Sample]) -> list[float]:
+    """Return trained tokens, trajectories that have some, and the sums of their sampling log-probabilities and advantages.
+
+    Their sums over all ranks are a step's; see `step_statistics`.
+    """
+    return [
+        float(sum(s.num_loss_tokens for s in samples)),
+        float(sum(1 for s in samples if s.num_loss_tokens)),
+        math.fsum(float(s.sampling_logprobs[s.loss_mask].double().sum()) for s in samples),
+        math.fsum(float(s.advantages[s.loss_mask].double().sum()) for s in samples),
+    ]
+
+
+def step_statistics(tokens: float, trajectories: float, logprobs: float, advantages: float) -> dict[str, float]:
+    """Return the fields of a `PolicyBatch` that describe its whole step, from sums of `step_sums` over all ranks."""
+    tokens = max(1.0, tokens)
+    return {
+        "num_loss_tokens": tokens,
+        "num_trajectories": max(1.0, trajectories),
+        "mean_sampling_logprob": logprobs / tokens,
+        "mean_advantage": advantages / tokens,
+    }
+
+
 def split_evenly(samples: Sequence[Sample], parts: int) -> list[list[Sample]]:
     """Cut a sequence of samples into contiguous parts of about equal token counts; some may be empty."""
     total = sum(len(sample.token_ids) for sample in samples)
@@ -170,10 +203,12 @@ def _by_prompt(samples: Sequence[Sample]) -> list[list[Sample]]:
 
 
 def _flat_fields(samples: Sequence[Sample]) -> dict[str, Any]:
+    lengths = [length for s in samples if (length := s.num_loss_tokens)]
     return {
         "target_ids": _cat([s.token_ids[s.loss_mask] for s in samples], torch.int64),
         "sampling_logprobs": _cat([s.sampling_logprobs[s.loss_mask] for s in samples], torch.float32),
         "advantages": _cat([s.advantages[s.loss_mask] for s in samples], torch.float32),
+        "trajectory_index": torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths, dtype=torch.int64)),
     }
 
 

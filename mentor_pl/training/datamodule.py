@@ -7,13 +7,13 @@ from typing import Literal, cast
 
 from lightning.pytorch import LightningDataModule, Trainer
 
+from mentor_pl.advantages import AdvantageEstimator, GroupStandardized
 from mentor_pl.causal_model import max_context
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.embedded import resolve
 from mentor_pl.engines.base import SamplingParams
 from mentor_pl.errors import ConfigError
 from mentor_pl.files.references import read_references
-from mentor_pl.losses.advantages import AdvantageEstimator, GroupStandardized
 from mentor_pl.reference import group_by_prompt
 from mentor_pl.rewards.program import RewardProgram
 from mentor_pl.rollout.limits import RolloutLimits
@@ -21,6 +21,7 @@ from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.training.ahead_stream import AheadRolloutStream
+from mentor_pl.training.comparison import GroupComparison
 from mentor_pl.training.compatibility import check_exploration, check_imitation, check_tools, find_overlong
 from mentor_pl.training.evaluation_stream import EvaluationStream
 from mentor_pl.training.module import MentorModule
@@ -49,6 +50,8 @@ class MentorDataModule(LightningDataModule):
         rounds_ahead: 1 samples the next round while the present one is trained on, with weights that are one round old; needs an engine
             with weights of its own (a server) and `model.correction`. 0 samples with the present weights.
         advantages: Compares the trajectories of a group.
+        mask_truncated: Whether trajectories that a budget cut off are left out of the loss (DAPO's overlong filtering); they still count
+            in their group's statistics.
         sampling: How the student explores.
         evaluation_sampling: How it is evaluated; greedy by default.
         limits: Budgets of each trajectory.
@@ -73,6 +76,7 @@ class MentorDataModule(LightningDataModule):
         epochs_per_round: int = 1,
         rounds_ahead: Literal[0, 1] = 0,
         advantages: AdvantageEstimator | None = None,
+        mask_truncated: bool = False,
         sampling: SamplingParams = SamplingParams(),  # noqa: B008 - frozen
         evaluation_sampling: SamplingParams = SamplingParams(temperature=0.0),  # noqa: B008 - frozen
         limits: RolloutLimits = RolloutLimits(),  # noqa: B008 - frozen
@@ -86,6 +90,7 @@ class MentorDataModule(LightningDataModule):
         self.reward = reward
         self.train_on = train_on
         self.advantages = advantages or GroupStandardized()
+        self.mask_truncated = mask_truncated
         self.sampling = sampling
         self.evaluation_sampling = evaluation_sampling
         self.limits = limits
@@ -178,8 +183,9 @@ class MentorDataModule(LightningDataModule):
             controller=self._module.controller,
             runner=self.runner,
             prompts=prompts,
-            reward=self.reward,
-            advantages=self.advantages,
+            comparison=GroupComparison(
+                reward=self.reward, advantages=self.advantages, mask_truncated=self.mask_truncated
+            ),
             sampling=self.sampling,
             group_size=self.group_size,
             plan=self.plan,

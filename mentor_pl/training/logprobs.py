@@ -21,7 +21,13 @@ class _ChunkedLogprobs(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, chunk: int
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        temperature: float,
+        chunk: int,
+        entropy_gradient: bool,
     ) -> tuple[Tensor, Tensor]:
         device_type = hidden.device.type
         # The backward pass runs outside of autocast, and is to compute in the same type.
@@ -44,16 +50,17 @@ class _ChunkedLogprobs(torch.autograd.Function):
                 logprobs[here] = block.gather(-1, targets[here, None])[:, 0] - normalizers[here]
                 # H = log Z - E[logit]
                 entropies[here] = normalizers[here] - masses.mul_(block).sum(-1) / total
-        ctx.save_for_backward(states, head, targets, normalizers)
+        ctx.save_for_backward(states, head, targets, normalizers, entropies if entropy_gradient else None)
         ctx.temperature, ctx.chunk, ctx.last_logits = temperature, chunk, logits
         ctx.dtypes = hidden.dtype, weight.dtype
-        ctx.mark_non_differentiable(entropies)
+        if not entropy_gradient:
+            ctx.mark_non_differentiable(entropies)
         return logprobs, entropies
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_logprobs: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        states, head, targets, normalizers = ctx.saved_tensors
+    def backward(ctx: Any, grad_logprobs: Tensor, grad_entropies: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        states, head, targets, normalizers, entropies = ctx.saved_tensors
         logits, ctx.last_logits = ctx.last_logits, None
         scale = grad_logprobs / ctx.temperature
         grad_states = torch.empty_like(states)
@@ -64,8 +71,13 @@ class _ChunkedLogprobs(torch.autograd.Function):
                 logits = states[part] @ head.t()
             for rows in _blocks(logits):
                 here = slice(start + rows.start, start + rows.stop)
-                block = (logits[rows].float() / ctx.temperature).sub_(normalizers[here, None]).exp_()
+                log_p = (logits[rows].float() / ctx.temperature).sub_(normalizers[here, None])
+                # dH/dlogit = -p (log p + H)
+                slope = None if entropies is None else log_p.exp().mul_(log_p + entropies[here, None])
+                block = log_p.exp_()
                 block.mul_(-scale[here, None]).scatter_add_(-1, targets[here, None], scale[here, None])
+                if slope is not None:
+                    block -= slope.mul_(grad_entropies[here, None] / ctx.temperature)
                 logits[rows] = block  # from here on the gradient of the logits
             grad_states[part] = logits @ head
             if ctx.needs_input_grad[1]:
@@ -76,7 +88,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             grad_head = torch.zeros_like(head) if grad_head is None else grad_head
         of_hidden, of_weight = ctx.dtypes
-        return grad_states.to(of_hidden), None if grad_head is None else grad_head.to(of_weight), None, None, None
+        return grad_states.to(of_hidden), None if grad_head is None else grad_head.to(of_weight), None, None, None, None
 
 
 def _blocks(logits: Tensor) -> list[slice]:
@@ -95,10 +107,12 @@ class TokenScorer:
 
     Args:
         chunk_tokens: Tokens whose logits are held at once.
+        entropy_gradient: Whether entropies have a gradient.
     """
 
-    def __init__(self, chunk_tokens: int = 1024) -> None:
+    def __init__(self, chunk_tokens: int = 1024, entropy_gradient: bool = False) -> None:
         self.chunk_tokens = chunk_tokens
+        self.entropy_gradient = entropy_gradient
         self._in_chunks: bool | None = None
 
     def __call__(
@@ -120,7 +134,7 @@ class TokenScorer:
             inputs: Of the model's forward, for B rows of T tokens.
 
         Returns:
-            Log-probabilities [N] with gradient, and entropies [N] without, both fp32.
+            Log-probabilities [N] with gradient, and entropies [N] (with `entropy_gradient`, too), both fp32.
         """
         head = cast(nn.Module, cast(Any, model).get_output_embeddings())
         if (
@@ -133,10 +147,14 @@ class TokenScorer:
                 self._in_chunks = bool((scores[-1] == 1).all())
                 scores = scores[:-1]
             if self._in_chunks:
-                return scores[:, 0], scores[:, 1].detach()
+                return scores[:, 0], self._entropies(scores[:, 1])
         logits = model(**inputs, use_cache=False).logits.flatten(0, 1)[target_positions].float() / temperature
         table = logits.log_softmax(-1)
-        return table.gather(-1, target_ids[:, None])[:, 0], -(table.exp() * table).sum(-1).detach()
+        entropies = -(table.exp() * table).sum(-1)
+        return table.gather(-1, target_ids[:, None])[:, 0], self._entropies(entropies)
+
+    def _entropies(self, values: Tensor) -> Tensor:
+        return values if self.entropy_gradient else values.detach()
 
     def _scores(
         self,
@@ -161,7 +179,9 @@ class TokenScorer:
         def score(module: nn.Module, _: Any, __: Tensor) -> Tensor:
             states = held.pop().flatten(0, -2)[positions]
             weight = cast(Tensor, module.weight)
-            scored = _ChunkedLogprobs.apply(states, weight, targets, temperature, self.chunk_tokens)
+            scored = _ChunkedLogprobs.apply(
+                states, weight, targets, temperature, self.chunk_tokens, self.entropy_gradient
+            )
             scores = torch.stack(cast(tuple[Tensor, Tensor], scored), dim=-1)
             return torch.cat([scores, scores.new_ones(1, 2)]) if probing else scores
 

@@ -107,7 +107,12 @@ class MentorModule(LightningModule):
             if self._ref_policy.copy is not None:
                 self._ref_policy.copy = shard(self._ref_policy.copy, strategy)
         self.student = shard(student, strategy)
-        self.policy = Policy(self.student, packing=self._packing, chunk_tokens=self._logprob_chunk_tokens)
+        self.policy = Policy(
+            self.student,
+            packing=self._packing,
+            chunk_tokens=self._logprob_chunk_tokens,
+            entropy_gradient=self.loss.needs_entropy_gradient,
+        )
         self.controller = RolloutController(
             trainer=self.trainer,
             policy=self.policy,
@@ -138,7 +143,11 @@ class MentorModule(LightningModule):
                 advantages=batch.advantages,
                 ref_policy_logprobs=reference,
                 entropies=entropies,
+                trajectory_index=batch.trajectory_index,
                 num_loss_tokens=batch.num_loss_tokens,
+                num_trajectories=batch.num_trajectories,
+                mean_sampling_logprob=batch.mean_sampling_logprob,
+                mean_advantage=batch.mean_advantage,
             )
         )
         if correction is not None:
@@ -178,6 +187,7 @@ class MentorModule(LightningModule):
         values = self._step_totals.reduce(self.trainer.strategy, world_size=self.trainer.world_size)
         if self.correction is not None:  # before the update, so that a bad step changes nothing
             values["correction/effective_sample_size"] = self.correction.effective_sample_size(values)
+        self.loss.end_step(values)
         for name, value in values.items():
             self.log(f"train/{name}", value, batch_size=1)
         for name, label in self._shown().items():
@@ -241,6 +251,7 @@ class MentorModule(LightningModule):
         trained = trained_names(self)
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
         checkpoint["rng_states"] = gather_random_states()
+        checkpoint["loss_state"] = self.loss.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another student's weights; remember the random states until training starts.
@@ -257,6 +268,7 @@ class MentorModule(LightningModule):
                 f"{missing[0]!r}; resume it with the config of the run that it came from"
             )
         self._random_states = checkpoint.get("rng_states", ())
+        self.loss.load_state_dict(checkpoint.get("loss_state", {}))
 
     def on_train_start(self) -> None:
         """Restore this rank's random state, after everything that draws numbers at start-up."""

@@ -62,11 +62,14 @@ class Policy:
         model: The student.
         packing: Whether its batches come packed; None takes what the model supports.
         chunk_tokens: Tokens whose logits are held at once.
+        entropy_gradient: Whether entropies have a gradient.
     """
 
-    def __init__(self, model: nn.Module, *, packing: bool | None, chunk_tokens: int = 1024) -> None:
+    def __init__(
+        self, model: nn.Module, *, packing: bool | None, chunk_tokens: int = 1024, entropy_gradient: bool = False
+    ) -> None:
         self.model = model
-        self._scorer = TokenScorer(chunk_tokens)
+        self._scorer = TokenScorer(chunk_tokens, entropy_gradient)
         able, why = supports_packing(model.module if isinstance(model, FullyShardedDataParallel) else model)
         if packing and not able:
             log.warning("model.packing is true but this student cannot be packed: %s; its batches are padded", why)

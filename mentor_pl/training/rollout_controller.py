@@ -13,7 +13,14 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mentor_pl.engines.base import RolloutEngine
 from mentor_pl.rollout.runner import RolloutStopped
-from mentor_pl.training.batching import PolicyBatch, packed_batch, padded_batch, split_evenly
+from mentor_pl.training.batching import (
+    PolicyBatch,
+    packed_batch,
+    padded_batch,
+    split_evenly,
+    step_statistics,
+    step_sums,
+)
 from mentor_pl.training.fsdp2 import gathered
 from mentor_pl.training.policy import Policy
 from mentor_pl.training.rollout_ahead import RolloutAhead
@@ -148,13 +155,15 @@ class RolloutController:
             updates_per_round: Where it is above 1 and the sampler is corrected for, each batch notes
                 its log-probabilities under the present weights, before other steps move them.
         """
-        num_loss_tokens = max(1.0, self._sum_over_ranks(sum(sample.num_loss_tokens for sample in samples)))
+        whole_step = step_statistics(*self.sums_over_ranks(step_sums(samples)))
         if not self._needs_all_tokens:
             samples = [sample for sample in samples if bool(sample.advantages.any())]
         make = packed_batch if self._policy.packing else padded_batch
         batches = [
             replace(
-                make(part, pad_token_id=self._pad_token_id, num_loss_tokens=num_loss_tokens), temperature=temperature
+                make(part, pad_token_id=self._pad_token_id, num_loss_tokens=whole_step["num_loss_tokens"]),
+                temperature=temperature,
+                **whole_step,
             )
             for part in split_evenly(samples, self._trainer.accumulate_grad_batches)
         ]
@@ -167,6 +176,7 @@ class RolloutController:
             logprobs = self._policy.score_no_grad(batch.to(self._trainer.strategy.root_device))
         return replace(batch, old_logprobs=logprobs)
 
-    def _sum_over_ranks(self, value: float) -> float:
-        tensor = torch.tensor(float(value), device=self._trainer.strategy.root_device)
-        return float(self._trainer.strategy.reduce(tensor, reduce_op="sum"))
+    def sums_over_ranks(self, values: Sequence[float]) -> list[float]:
+        """Add up each of several values over all ranks."""
+        tensor = torch.tensor(values, dtype=torch.float64, device=self._trainer.strategy.root_device)
+        return self._trainer.strategy.reduce(tensor, reduce_op="sum").tolist()

@@ -9,19 +9,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from lightning.pytorch import Trainer
 
 from mentor_pl.engines.base import SamplingParams
 from mentor_pl.errors import EngineError
 from mentor_pl.evaluation.rollout_metrics import work_metrics
-from mentor_pl.losses.advantages import AdvantageEstimator
-from mentor_pl.rewards.program import RewardProgram, ScoredGroup
+from mentor_pl.rewards.program import ScoredGroup
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training.batching import PolicyBatch
+from mentor_pl.training.comparison import GroupComparison
 from mentor_pl.training.prompt_order import PromptOrder
 from mentor_pl.training.rollout_controller import RolloutController, SyncedEngine
-from mentor_pl.training.samples import Sample, sample_from_trajectory, share_beginning
+from mentor_pl.training.round_advantages import standardized_over_round
+from mentor_pl.training.samples import Sample, share_beginning
 from mentor_pl.trajectory import TrajectoryGroup
 
 
@@ -88,6 +88,10 @@ class TrainingStream(ABC):
     def draw(self, indices: Sequence[int]) -> Round:
         """Turn the prompts of this rank's share of the present round into samples."""
 
+    def with_round_advantages(self, drawn: Round) -> Round:
+        """Finish advantages that depend on the whole round. All ranks call this together."""
+        return drawn
+
     def __len__(self) -> int:
         """Micro-batches in an epoch."""
         micro_batches = self.plan.steps_per_round * self.trainer.accumulate_grad_batches
@@ -97,7 +101,7 @@ class TrainingStream(ABC):
         """Serve the rest of the present epoch."""
         for _ in range(self.rounds_done % self.rounds_per_epoch, self.rounds_per_epoch):
             self.controller.begin_round()
-            drawn = self.draw(self.share_of_round(self.rounds_done))
+            drawn = self.with_round_advantages(self.draw(self.share_of_round(self.rounds_done)))
             steps = list(self._steps(drawn.samples))
             batches = [batch for step in self._order_of_steps() for batch in steps[step]]
             batches[0] = replace(batches[0], scored_groups=drawn.scored_groups, rollout_metrics=drawn.metrics)
@@ -149,8 +153,7 @@ class RolloutStream(TrainingStream):
         controller: Gives the engine with the present weights.
         runner: Lets the engine's weights try prompts.
         prompts: What there is to try.
-        reward: Scores each group.
-        advantages: Compares the trajectories of a group.
+        comparison: Scores groups and compares their trajectories.
         sampling: How tokens are drawn.
         group_size: Trajectories per prompt.
         plan: Rounds and steps.
@@ -163,8 +166,7 @@ class RolloutStream(TrainingStream):
         controller: RolloutController,
         runner: RolloutRunner,
         prompts: Sequence[Prompt],
-        reward: RewardProgram,
-        advantages: AdvantageEstimator,
+        comparison: GroupComparison,
         sampling: SamplingParams,
         group_size: int,
         plan: StreamPlan,
@@ -172,8 +174,7 @@ class RolloutStream(TrainingStream):
         super().__init__(trainer=trainer, controller=controller, num_prompts=len(prompts), plan=plan)
         self.runner = runner
         self.prompts = prompts
-        self.reward = reward
-        self.advantages = advantages
+        self.comparison = comparison
         self.sampling = sampling
         self.temperature = sampling.temperature
         self.group_size = group_size
@@ -207,10 +208,10 @@ class RolloutStream(TrainingStream):
     def score_groups(self, groups: Sequence[TrajectoryGroup], metrics: dict[str, float]) -> Round:
         """Score groups and compare their trajectories."""
         started = time.perf_counter()
-        scored = tuple(self.reward.score_group(group) for group in groups)
+        scored = tuple(self.comparison.reward.score_group(group) for group in groups)
         reward_s = time.perf_counter() - started
         return Round(
-            samples=[self._samples(group) for group in scored],
+            samples=[self.comparison.samples(group) for group in scored],
             scored_groups=scored,
             metrics=metrics | {"time/reward_s": reward_s},
         )
@@ -232,20 +233,11 @@ class RolloutStream(TrainingStream):
             )
         return replace(drawn, metrics=drawn.metrics | {"staleness": float(present - min(versions, default=present))})
 
-    def _samples(self, scored: ScoredGroup) -> list[Sample]:
-        """What the infrastructure broke leaves both the loss and the group's statistics."""
-        kept = [
-            (trajectory, reward)
-            for trajectory, reward in zip(scored.group.trajectories, scored.rewards, strict=True)
-            if not trajectory.failed_infrastructure
-        ]
-        if not kept:
-            return []
-        advantages = self.advantages(torch.tensor([reward for _, reward in kept])).tolist()
-        return [
-            sample_from_trajectory(trajectory, advantage)
-            for (trajectory, _), advantage in zip(kept, advantages, strict=True)
-        ]
+    def with_round_advantages(self, drawn: Round) -> Round:
+        """See `TrainingStream.with_round_advantages`."""
+        if not self.comparison.advantages.standardizes_round:
+            return drawn
+        return replace(drawn, samples=standardized_over_round(drawn.samples, self.controller.sums_over_ranks))
 
 
 class ReferenceStream(TrainingStream):

@@ -6,24 +6,9 @@ from torch import tensor
 from torch.testing import assert_close
 
 from mentor_pl.errors import ConfigError
-from mentor_pl.losses.base import LossInputs, k3
-from mentor_pl.losses.grpo import GRPOLoss
-from mentor_pl.losses.sft import SFTLoss
-
-
-def inputs(log_ratios, advantages, *, reference=None, num_loss_tokens=1.0, old=None, weights=None):
-    logprobs = tensor(log_ratios, requires_grad=True)
-    return LossInputs(
-        logprobs=logprobs,
-        sampling_logprobs=torch.zeros(len(log_ratios)),
-        old_logprobs=tensor(old or [0.0] * len(log_ratios)),
-        weights=tensor(weights or [1.0] * len(log_ratios)),
-        advantages=tensor(advantages),
-        ref_policy_logprobs=None if reference is None else tensor(reference),
-        entropies=torch.full((len(log_ratios),), 0.5),
-        num_loss_tokens=num_loss_tokens,
-    )
-
+from mentor_pl.losses import GRPOLoss, SFTLoss
+from mentor_pl.losses.kl import k3
+from tests.unit.losses.given import inputs
 
 E = math.e
 

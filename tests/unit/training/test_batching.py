@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from mentor_pl.training.batching import Segment, packed_batch, padded_batch, split_evenly
+from mentor_pl.training.batching import (
+    Segment,
+    packed_batch,
+    padded_batch,
+    split_evenly,
+    step_statistics,
+    step_sums,
+)
 from tests.unit.training.samples import GIVEN, SAMPLED, sample, two_groups
 
 # Prompt 7 8; one sample of 20 2, a tool result 9, then 2; another one of 21 only; and one of another prompt 5.
@@ -14,6 +21,7 @@ FLAT = {
     "target_ids": [20, 2, 2, 21, 22, 2],
     "sampling_logprobs": [-0.5, -0.5, -0.5, -0.25, -0.75, -0.75],
     "advantages": [1.0, 1.0, 1.0, -1.0, 0.5, 0.5],
+    "trajectory_index": [0, 0, 0, 1, 2, 2],
 }
 
 
@@ -58,7 +66,7 @@ def test_the_predicting_token_stands_right_before_the_predicted_one():
 def test_an_empty_batch_is_one_masked_position(make):
     batch = make([], pad_token_id=3, num_loss_tokens=6.0)
     assert (batch.input_ids.tolist(), batch.position_ids.tolist()) == ([[3]], [[0]])
-    assert flat(batch) == {"target_ids": [], "sampling_logprobs": [], "advantages": []}
+    assert flat(batch) == {"target_ids": [], "sampling_logprobs": [], "advantages": [], "trajectory_index": []}
     assert batch.target_positions.tolist() == []
 
 
@@ -95,3 +103,21 @@ def test_split_evenly_loses_nothing():
         split = split_evenly(samples, parts)
         assert len(split) == parts
         assert [id(s) for part in split for s in part] == [id(s) for s in samples]
+
+
+def test_what_is_known_of_a_whole_step():
+    untrained = sample([5], (GIVEN, [22]))
+    sums = step_sums([*SAMPLES, untrained])
+    assert sums == [6.0, 3.0, -0.5 * 3 - 0.25 - 0.75 * 2, 3.0 - 1.0 + 1.0]
+    assert step_statistics(*sums) == {
+        "num_loss_tokens": 6.0,
+        "num_trajectories": 3.0,
+        "mean_sampling_logprob": -3.25 / 6,
+        "mean_advantage": 0.5,
+    }
+    assert step_statistics(*step_sums([]))["num_trajectories"] == 1.0
+
+
+def test_samples_without_trained_tokens_have_no_index():
+    batch = padded_batch([sample([5], (GIVEN, [22])), *SAMPLES], pad_token_id=0, num_loss_tokens=6.0)
+    assert batch.trajectory_index.tolist() == [0, 0, 0, 1, 2, 2]

@@ -1,0 +1,21 @@
+"""Advantage estimators: how the trajectories of a prompt are compared, one file each."""
+
+from mentor_pl.advantages.base import AdvantageEstimator, GroupRewards, group_rewards
+from mentor_pl.advantages.batch_standardized import BatchStandardized
+from mentor_pl.advantages.gdpo import GDPO
+from mentor_pl.advantages.group_centered import GroupCentered
+from mentor_pl.advantages.group_standardized import GroupStandardized
+from mentor_pl.advantages.leave_one_out import LeaveOneOut
+from mentor_pl.advantages.maxrl import MaxRL
+
+__all__ = [
+    "GDPO",
+    "AdvantageEstimator",
+    "BatchStandardized",
+    "GroupCentered",
+    "GroupRewards",
+    "GroupStandardized",
+    "LeaveOneOut",
+    "MaxRL",
+    "group_rewards",
+]

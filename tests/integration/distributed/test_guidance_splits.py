@@ -1,0 +1,52 @@
+"""Whatever changes the batch: a step is the same however it is split, and a run that is resumed is the run that went on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.integration.distributed.runs import DDP, Runs, accumulate
+from tests.integration.distributed.test_splits import check_same
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
+
+LOSS = (
+    *("--model.loss", "ReinforcePlusPlusLoss", "--model.loss.kl_weight", "0.1"),
+    *("--model.loss.aggregation", "sequence_mean"),
+    *("--model.loss.entropy", "{weight: 0.05, target: 3.0, change: 0.01}"),
+    *("--model.loss.covariance_clip", "{low: 0.1, high: 5.0}"),
+)
+CASES = {
+    "losses": (*LOSS, "--data.advantages", "GDPO", "--data.mask_truncated", "true"),
+    "gspo": ("--model.loss", "GSPOLoss", "--data.advantages", "LeaveOneOut", "--data.steps_per_round", "2"),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    runs = Runs(tmp_path_factory.mktemp("runs"))
+    runs.train(
+        {
+            name + how: (*case, *extra)
+            for name, case in CASES.items()
+            for how, extra in {"": (), " accumulated": accumulate(3)}.items()
+        }
+    )
+    runs.train(
+        {f"{name} resumed": (*case, "--ckpt_path", str(runs.checkpoint(name, 2))) for name, case in CASES.items()}
+    )
+    runs.train({f"{name} ddp": (*case, *DDP) for name, case in CASES.items()})
+    return runs
+
+
+@pytest.mark.parametrize("how", ["accumulated", "ddp"])
+@pytest.mark.parametrize("name", CASES)
+def test_however_a_step_is_split_it_is_the_same(runs: Runs, name: str, how: str) -> None:
+    check_same(runs, f"{name} {how}", name)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_resumed_run_is_the_same_to_the_bit(runs: Runs, name: str) -> None:
+    whole, resumed = runs.weights(name, 3), runs.weights(f"{name} resumed", 3)
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert runs.log(name)[2:] == runs.log(f"{name} resumed")
