@@ -1,13 +1,18 @@
-"""Slots: what stands for a message's content while a chat template renders, so that foreign text can be told from the template's own."""
+"""Slots: what stands for foreign text while a chat template renders, so that it can be told from the template's own."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 
-# The quote tells whether the template JSON-escapes contents, as Llama 3's does.
+from mentor_pl.chat.tokens import Piece
+
+# The quote tells how often the template JSON-escapes contents, as Llama 3's does.
 _SLOT = '\ue000"{}\ue001'
-_SLOT_IN_TEXT = re.compile('\ue000(\\\\?)"(\\d+)\ue001')
+_SLOT_IN_TEXT = re.compile('\ue000(\\\\*)"(\\d+)\ue001')
+MARKS = re.compile("[\ue000\ue001]")
+"""What slots are made of: private characters, which no language uses."""
 
 
 def slot(number: int) -> str:
@@ -15,20 +20,33 @@ def slot(number: int) -> str:
     return _SLOT.format(number)
 
 
-def split_at_slots(text: str) -> list[str | tuple[int, bool]]:
-    """Split rendered text into template text and (slot number, JSON-escaped) pairs."""
-    pieces: list[str | tuple[int, bool]] = []
+def split_at_slots(text: str) -> list[str | tuple[int, int]]:
+    """Split rendered text into template text and pairs of slot number and how often its content is JSON-escaped there."""
+    pieces: list[str | tuple[int, int]] = []
     position = 0
     for match in _SLOT_IN_TEXT.finditer(text):
         if match.start() > position:
             pieces.append(text[position : match.start()])
-        pieces.append((int(match[2]), bool(match[1])))
+        # Each escape doubles the backslashes and adds one.
+        pieces.append((int(match[2]), (len(match[1]) + 1).bit_length() - 1))
         position = match.end()
     if position < len(text):
         pieces.append(text[position:])
     return pieces
 
 
-def fill_slots(text: str, contents: Sequence[str]) -> str:
+def fill_slots(text: str | Sequence[str | tuple[int, int]], contents: Sequence[str]) -> list[Piece]:
     """Put the contents into their slots."""
-    return _SLOT_IN_TEXT.sub(lambda match: contents[int(match[2])], text)
+    pieces = split_at_slots(text) if isinstance(text, str) else text
+    return [
+        Piece(text=piece)
+        if isinstance(piece, str)
+        else Piece(text=_escaped(contents[piece[0]], piece[1]), foreign=True)
+        for piece in pieces
+    ]
+
+
+def _escaped(content: str, times: int) -> str:
+    for _ in range(times):
+        content = json.dumps(content, ensure_ascii=False)[1:-1]
+    return content

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from mentor_pl import embedded
 from mentor_pl.errors import StudentError
-from mentor_pl.students.chat_template import check_chat_template, read_chat_template
+from mentor_pl.students.chat_template import set_chat_template
 from mentor_pl.students.gguf_conversion import converted_gguf
 
 DType = Literal["float32", "bfloat16", "float16"]
@@ -61,13 +61,8 @@ class Pretrained:
             tokenizer: Any = AutoTokenizer.from_pretrained(source)
         except (OSError, ValueError, KeyError, ImportError) as failure:
             raise StudentError(self._cannot_load("tokenizer", failure)) from failure
-        if self.chat_template is not None:
-            tokenizer.chat_template = read_chat_template(self.chat_template)
-        elif isinstance(tokenizer.chat_template, dict):  # several by name: older Cohere and Hermes models
-            templates = tokenizer.chat_template
-            tokenizer.chat_template = templates.get("tool_use") or templates.get("default")
         self._set_pad_token(tokenizer)
-        check_chat_template(tokenizer, self.path)
+        set_chat_template(tokenizer, self.chat_template, self.path)
         return tokenizer
 
     def load_model(self, **options: Any) -> PreTrainedModel:

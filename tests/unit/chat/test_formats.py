@@ -3,9 +3,9 @@ import random
 
 import pytest
 
-from mentor_pl.chat.format import MAX_CALL_CHARS, MAX_CALL_DEPTH
-from mentor_pl.chat.hermes import HermesFormat
-from mentor_pl.chat.llama3 import Llama3Format
+from mentor_pl.chat.formats.base import MAX_CALL_CHARS, MAX_CALL_DEPTH
+from mentor_pl.chat.formats.hermes import HermesFormat
+from mentor_pl.chat.formats.llama3 import Llama3Format
 from mentor_pl.messages import ToolCall
 from tests.unit.chat.fuzz import assistant_texts
 
@@ -29,29 +29,24 @@ def test_a_text_without_calls_is_an_answer():
     assert hermes("</tool_call>") == ("</tool_call>", ())
 
 
-@pytest.mark.parametrize(
-    ("text", "calls"),
-    [
-        (f"<think>{CALL}</think>", 0),
-        (f"<think>perhaps {CALL}", 0),  # thinking never ends
-        (f"<think>{CALL}</think>{CALL}", 1),
-        (f"<think>a</think>{CALL}<think>{CALL}</think>", 0),  # what comes before later thought is part of it
-        (f"{CALL}</think>", 0),  # the header opened the thought
-        (f"{CALL}<think>{CALL}", 0),
-    ],
-)
-def test_calls_in_thought_are_not_made(text, calls):
-    content, made = hermes(text)
-    assert len(made) == calls
-    assert content == text.removesuffix(CALL) if calls else content == text
-
-
 def test_a_quoted_arguments_object_is_read():
     assert hermes(CALL.replace('{"a": 1}', '"{\\"a\\": 1}"')) == ("", (call(0),))
 
 
 def test_a_call_without_arguments_takes_none():
     assert hermes('<tool_call>{"name": "now"}</tool_call>') == ("", (call(0, "now", {}),))
+
+
+@pytest.mark.parametrize("key", ["arguments", "parameters"])
+def test_arguments_are_read_under_either_name(key):
+    text = CALL.replace("arguments", key)
+    assert hermes(text) == ("", (call(0),))
+    assert Llama3Format().parse(f'{{"name": "add", "{key}": {{"a": 1}}}}') == ("", (call(0),))
+
+
+def test_two_sets_of_arguments_are_not_one():
+    _, (made,) = hermes('<tool_call>{"name": "add", "arguments": {}, "parameters": {"a": 1}}</tool_call>')
+    assert made.parse_error == "the call has both 'arguments' and 'parameters', with different values"
 
 
 def test_an_unclosed_call_ends_where_the_next_one_begins():
@@ -95,12 +90,16 @@ def test_a_malformed_call_says_why(body, name, error):
     assert (content, made) == ("", ToolCall(call_id="call_0", name=name, parse_error=error))
 
 
-def test_llama_calls_are_the_whole_turn():
+def test_llama_calls_stand_bare():
     one = '{"name": "add", "parameters": {"a": 1}}'
     assert Llama3Format().parse(one) == ("", (call(0),))
     assert Llama3Format().parse(f"<|python_tag|>{one}; {one}") == ("", (call(0), call(1)))
     assert Llama3Format().parse(f"{one} Done.") == ("Done.", (call(0),))
-    assert Llama3Format().parse(f"I call {one}") == (f"I call {one}", ())
+    assert Llama3Format().parse(f"I call {one}") == ("I call", (call(0),))
+    assert Llama3Format().parse('It is {"name": "Bob", "age": 3}.') == ('It is {"name": "Bob", "age": 3}.', ())
+    assert Llama3Format().parse(f"A {{set}} and {one}") == ("A {set} and", (call(0),))
+    content, (cut,) = Llama3Format().parse(f"I call {one[:-1]}")
+    assert (content, cut.parse_error) == ("I call", "the call is not valid JSON")
     content, (broken,) = Llama3Format().parse('{"name": "add", "parameters": {"a": 1}')
     assert (content, broken.parse_error) == ("", "the call is not valid JSON")
 

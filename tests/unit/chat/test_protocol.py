@@ -187,6 +187,31 @@ def test_a_llama_student_that_writes_a_header_is_noticed(llama):
     assert not llama.parse(b"5").forged
 
 
+# Thought ------------------------------------------------------------------------------------------------------
+
+CALL = ADD_TEXT.decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "calls", "content", "reasoning"),
+    [
+        (f"<think>{CALL}</think>", 0, "", CALL),
+        (f"<think>perhaps {CALL}", 0, "", f"perhaps {CALL}"),  # thinking never ends
+        (f"<think>a</think>b{CALL}", 1, "b", "a"),
+        (f"<think>a</think>{CALL}<think>{CALL}</think>", 0, "", None),  # what comes before later thought is part of it
+        (f"{CALL}</think>c", 0, "c", CALL),  # the header opened the thought
+        (f"{CALL}<think>{CALL}", 0, "", None),
+    ],
+)
+def test_calls_in_thought_are_not_made(hermes, text, calls, content, reasoning):
+    turn = hermes.parse(text.encode())
+    assert (len(turn.message.tool_calls), turn.message.content) == (calls, content)
+    assert reasoning is None or turn.message.reasoning == reasoning
+    assert turn.num_thinking_tokens == (
+        text.rfind("</think>") + 8 if text.rfind("</think>") > text.rfind("<think>") else len(text)
+    )
+
+
 # Students that cannot be taught -------------------------------------------------------------------------------
 
 HERMES = read_chat_template("hermes")
@@ -196,26 +221,15 @@ NO_STOP = "{%- for m in messages -%}{{ m.role + ': ' + m.content }}{%- endfor -%
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        (None, "the tokenizer of 'tiny' has no chat template; set model.student's `chat_template`"),
-        ("{{ messages[0].content }}", r"writes tool calls in no format we read \(Hermes, Llama 3\); set .* 'hermes'"),
-        (HERMES.replace("if tools", "if false"), "does not show the tools it is given"),
-        (HERMES.replace('\'<tool_call>\\n{"name"', '\'<call>\\n{"name"'), "does not read back in the Hermes format"),
         (
-            HERMES.replace("+ content + '\\n</tool_response>'", "+ '</tool_response>'"),
-            "does not show the results of tools",
+            "{{ messages[0].content }}",
+            "does not show what an assistant says or calls; set .* 'hermes' or to a .jinja file",
         ),
         (
             HERMES.replace("'<|im_start|>assistant\\n' + content", "'<|im_start|>assistant\\n'"),
             "does not show what an assistant says",
         ),
-        (
-            HERMES.replace("message['tool_calls'] or []", "(message['tool_calls'] if loop.last else none) or []"),
-            "rewrites a past assistant turn once a tool has answered",
-        ),
-        (
-            HERMES + "{{ raise_exception('no tools today') if tools }}",
-            r"cannot render a conversation of \(user\): no tools today",
-        ),
+        (HERMES + "{{ raise_exception('not today') }}", r"cannot render a conversation of \(user\): not today"),
     ],
 )
 def test_templates_that_cannot_be_used_are_refused(template, message):
@@ -223,6 +237,36 @@ def test_templates_that_cannot_be_used_are_refused(template, message):
     tokenizer.name_or_path = "tiny"
     with pytest.raises(ChatFormatError, match=message):
         ChatProtocol(tokenizer)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        None,
+        HERMES.replace("if tools", "if false"),
+        HERMES.replace("+ content + '\\n</tool_response>'", "+ '</tool_response>'"),
+        HERMES + "{{ raise_exception('no tools today') if tools }}",
+    ],
+)
+def test_where_a_template_cannot_do_it_tools_become_text_of_its_turns(template):
+    protocol = ChatProtocol(byte_tokenizer(template, CHATML))
+    asked = protocol.tokenizer.decode(
+        protocol.prompt_ids([Message(role="user", content="2+3?")], [ToolSpec(name="add")])
+    )
+    assert '{"name": "add"' in asked and asked.endswith("<|im_start|>user\n2+3?<|im_end|>\n<|im_start|>assistant\n")
+    assert protocol.assistant_ids(Message(role="assistant", tool_calls=(ADD,))) == (*ADD_TEXT, IM_END)
+    told = protocol.tokenizer.decode(protocol.tool_result_ids([ADD], [result("5")]))
+    assert told.lstrip().endswith("<tool_response>\n5\n</tool_response><|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_a_template_may_show_past_turns_as_it_likes(hermes):
+    rewriting = HERMES.replace("message['tool_calls'] or []", "(message['tool_calls'] if loop.last else none) or []")
+    thinking = HERMES.replace(
+        "assistant\\n' + content", "assistant\\n' + ('<think>\\n\\n</think>\\n\\n' if loop.last else '') + content"
+    )
+    assert rewriting != HERMES != thinking
+    protocol = ChatProtocol(byte_tokenizer(thinking, CHATML))
+    assert protocol.tool_result_ids([ADD], [result("5")]) == hermes.tool_result_ids([ADD], [result("5")])
 
 
 def test_a_tokenizer_without_pad_token_is_refused():

@@ -89,27 +89,32 @@ def test_unknown_attention_implementation(make_folder: MakeFolder) -> None:
         FullStudent(str(folder), attn_implementation="telepathy").load_model()
 
 
-def test_no_chat_template(make_folder: MakeFolder) -> None:
+def test_without_a_chat_template_it_gets_chatml_where_it_has_the_tokens(make_folder: MakeFolder) -> None:
     folder = make_folder()
+    hermes = FullStudent(str(folder), chat_template="hermes").load_tokenizer().chat_template
     (folder / "chat_template.jinja").unlink()
-    assert refusal(FullStudent(str(folder))) == (
-        f"student {str(folder)!r} has no chat template: its tokenizer cannot render a conversation; set model.student's "
-        "`chat_template` to a .jinja file that does, or to a template that we ship ('hermes')"
+    assert FullStudent(str(folder)).load_tokenizer().chat_template == hermes
+    assert "<tool_call>" in hermes
+
+
+def test_a_template_that_knows_no_tools_gets_them_as_text(make_folder: MakeFolder, tmp_path: Path, caplog) -> None:
+    file = tmp_path / "mine.jinja"
+    file.write_text("{% for m in messages %}<|im_start|>{{ m['role'] + ': ' + m['content'] }}<|im_end|>{% endfor %}")
+    tokenizer = FullStudent(str(make_folder()), chat_template=str(file)).load_tokenizer()
+    assert tokenizer.chat_template.endswith(file.read_text())
+    assert "written as text of its turns" in caplog.text
+    tool = {"type": "function", "function": {"name": "add", "description": "", "parameters": {}}}
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "2+3?"}], tools=[tool], tokenize=False)
+    assert text.startswith("<|im_start|>system: You may call functions.") and text.endswith(
+        "<|im_start|>user: 2+3?<|im_end|>"
     )
-    assert "<tool_call>" in FullStudent(str(folder), chat_template="hermes").load_tokenizer().chat_template
 
 
 @pytest.mark.parametrize(
     ("template", "fault"),
     [
-        ("{% for m in messages %}{{ m['content'] }}{% endfor %}", "ignores the tools offered"),
-        ("{{ tools }}{% for m in messages %}{{ m['content'] }}{% endfor %}", "ignores tool calls"),
-        ("{{ tools }}", "ignores the user's message"),
-        (
-            "{{ tools }}{{ messages[0]['content'] }}{% for m in messages %}{{ m['tool_calls'] }}{% endfor %}",
-            "ignores tool results",
-        ),
-        ("{{ raise_exception('only users speak') }}", "cannot render a conversation with tools (only users speak)"),
+        ("{{ tools }}", "leaves out what a message of role 'user' says: 'probe_user'"),
+        ("{{ raise_exception('only users speak') }}", "cannot render a conversation of (user): only users speak"),
     ],
 )
 def test_templates_that_cannot_do_it(make_folder: MakeFolder, tmp_path: Path, template: str, fault: str) -> None:
@@ -119,9 +124,10 @@ def test_templates_that_cannot_do_it(make_folder: MakeFolder, tmp_path: Path, te
     with pytest.raises(ChatFormatError) as refused:
         FullStudent(folder, chat_template=str(file)).load_tokenizer()
     assert str(refused.value) == (
-        f"the chat template of student {folder!r} {fault}; set model.student's `chat_template` to a .jinja file that does, or to a "
-        "template that we ship ('hermes')"
+        f"student {folder!r}: the chat template of {folder!r} {fault}; set model.student's `chat_template` to 'hermes' or to a "
+        ".jinja file"
     )
+    FullStudent(folder, chat_template="hermes").load_tokenizer()
 
 
 def test_unknown_template_name(make_folder: MakeFolder) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mentor_pl.chat.format import RawCall, ToolCallFormat
+from mentor_pl.chat.formats.base import RawCall, ToolCallFormat
 
 _CALL = re.compile(r"<tool_call>(?P<body>.*?)(?P<close></tool_call>|(?=<tool_call>)|\Z)", re.DOTALL)
 
@@ -13,12 +13,8 @@ class HermesFormat(ToolCallFormat):
     """Qwen2.5, Qwen3, Hermes, SmolLM2 with our template, and the embedded student."""
 
     name = "Hermes"
+    priority = 0
     forged = ("<tool_response>", "</tool_response>", "<|im_start|>")
-
-    @classmethod
-    def recognises(cls, template: str) -> bool:
-        """See `ToolCallFormat.recognises`."""
-        return "<tool_call>" in template
 
     def find(self, text: str) -> list[RawCall]:
         """See `ToolCallFormat.find`."""

@@ -1,0 +1,115 @@
+"""JSON behind a marker, one object, several, or a list of them.
+
+`<TOOLCALL>[{"name": ...}]</TOOLCALL>` (Nemotron), `[TOOL_CALLS][{...}]` (Mistral), `<|START_ACTION|>[{"tool_name": ...}]<|END_ACTION|>`
+(Command R7B), `<tool_calls>` with an object a line (MiniMax M1), `<|tools_prefix|>[{"f": {...}}]` (Apertus), `functools[...]` (Phi).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from mentor_pl.chat.formats.base import (
+    RawCall,
+    ToolCallFormat,
+    WriteTurn,
+    checked_call,
+    load_json,
+    read_call_value,
+)
+from mentor_pl.chat.formats.markers import closer, loose
+from mentor_pl.messages import ToolCall, ToolSpec
+
+_CALL = ToolCall(call_id="call00000", name="probe_alpha", arguments={"key_one": "value_one"})
+_BARE_LIST = r'(?=\[\s*\{\s*"(?:name|tool_name|type|function)"\s*:)'
+_BETWEEN = re.compile(r"[\s,;]*(?=[\[{])")
+
+
+class MarkedJsonFormat(ToolCallFormat):
+    """JSON calls behind a marker that the template writes, as Nemotron Nano, Mistral Nemo and Command R7B have them.
+
+    Args:
+        marker: What comes before the JSON; "" for a list that nothing announces.
+        close: What comes behind it.
+        keyed: True where a call is `{"<name>": {<arguments>}}`.
+    """
+
+    name = "JSON behind a marker"
+
+    def __init__(self, marker: str, close: str, *, keyed: bool = False) -> None:
+        self._marker = re.compile(rf"\s*{loose(marker)}" if marker else _BARE_LIST)
+        self._close = re.compile(rf"\s*{closer(close)}") if close else None
+        self._keyed = keyed
+
+    @classmethod
+    def learn(cls, write: WriteTurn) -> ToolCallFormat | None:
+        """See `ToolCallFormat.learn`."""
+        text = write((_CALL,))
+        found = find_json(text, _CALL.name)
+        if found is None:
+            return None
+        start, end, payload = found
+        first = payload[0] if isinstance(payload, list) and payload else payload
+        marker, close = text[:start].strip(), text[end:].strip()
+        if not marker and not isinstance(payload, list):
+            return None
+        return cls(marker, close, keyed=isinstance(first, dict) and list(first) == [_CALL.name])
+
+    def find(self, text: str) -> list[RawCall]:
+        """See `ToolCallFormat.find`."""
+        found: list[RawCall] = []
+        decoder = json.JSONDecoder()
+        position = 0
+        while match := self._marker.search(text, position):
+            position, start, bodies, broken = match.end(), match.start(), list[str](), False
+            while between := _BETWEEN.match(text, position):
+                try:
+                    payload, end = decoder.raw_decode(text, between.end())
+                except (ValueError, RecursionError):
+                    broken = True
+                    break
+                items = payload if isinstance(payload, list) else [payload]
+                # A list was decoded whole: its items are written again, an object is kept as it stands.
+                bodies += (
+                    [json.dumps(item) for item in items] if isinstance(payload, list) else [text[between.end() : end]]
+                )
+                position = end
+            if self._close and (close := self._close.match(text, position)):
+                position = close.end()
+            if broken or not bodies:
+                following = self._marker.search(text, position + 1)
+                position = following.start() if following else len(text)
+            for body in bodies:
+                found.append(RawCall(start=start, end=position, body=body))
+                start = position
+            if broken or not bodies:
+                found.append(RawCall(start=start, end=position, body="", error="the call is not valid JSON"))
+        return found
+
+    def decode(self, body: str, tools: Mapping[str, ToolSpec]) -> tuple[str, dict[str, Any], str | None]:
+        """See `ToolCallFormat.decode`."""
+        try:
+            value = load_json(body)
+        except (ValueError, RecursionError):
+            return "", {}, "the call is not valid JSON"
+        if not self._keyed or not isinstance(value, dict) or "name" in value:
+            return read_call_value(value)
+        if len(value) != 1:
+            return "", {}, "the call is not an object of one key, the tool's name"
+        ((name, arguments),) = value.items()
+        return checked_call(name, arguments, name)
+
+
+def find_json(text: str, holding: str) -> tuple[int, int, Any] | None:
+    """Return start, end and value of the first JSON object or list in a text that holds a certain text."""
+    decoder = json.JSONDecoder()
+    for match in re.finditer(r"[\[{]", text):
+        try:
+            value, end = decoder.raw_decode(text, match.start())
+        except (ValueError, RecursionError):
+            continue
+        if holding in text[match.start() : end]:
+            return match.start(), end, value
+    return None

@@ -1,0 +1,254 @@
+"""What a template writes around an assistant's turn: its header, the token that ends it, its marks of thought, and what follows."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mentor_pl.chat.slots import slot, split_at_slots
+from mentor_pl.chat.template import MARK, ConversationTemplate, Rendered
+from mentor_pl.chat.thoughts import ThoughtTags, split_thought
+from mentor_pl.chat.tokens import PieceEncoder
+from mentor_pl.errors import ChatFormatError
+from mentor_pl.messages import Message, ToolCall
+
+_USER = Message(role="user", content="probe_user")
+_THOUGHT = "\ue003"
+_LAST_TAG = re.compile(r"(<[^<>]*>?[^<>\s]*|\[[^\[\]]*\]|[^\s<>]+)\s*\Z")
+_FIRST_TAG = re.compile(r"\s*(<[^<>]*>|\[[^\[\]]*\]|[^\s<>]+)")
+_KNOWN_THOUGHTS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<|START_THINKING|>", "<|END_THINKING|>"))
+
+
+class TurnShape:
+    """Learned from a template by rendering small conversations.
+
+    Args:
+        template: The student's.
+        encoder: Knows the added tokens.
+        eos_token: The tokenizer's end of sequence.
+
+    Raises:
+        ChatFormatError: The template does not show what an assistant says, or nothing ends its turns.
+    """
+
+    def __init__(self, template: ConversationTemplate, encoder: PieceEncoder, eos_token: str | None) -> None:
+        self._template, self._encoder = template, encoder
+        self.header = template.render([_USER], add_generation_prompt=True).text
+        """A conversation up to the next assistant header."""
+        tokens = encoder.added_in(self.header)
+        self._opening = self.header[self.header.rindex(tokens[-1]) :].strip() if tokens else ""
+        self.spoken_end = self._spoken_end(eos_token)
+        """Token that ends a turn without calls."""
+        self.thought = self._thought_tags()
+        self._lead, self._tail = self._around_words()
+
+    def turn(self, message: Message, *, end: str | None = None) -> Rendered:
+        """Return what a student would have sampled for this message.
+
+        Args:
+            message: Of an assistant.
+            end: The token that ends it: the text is cut there.
+        """
+        rendered = self._template.render([_USER, message], add_generation_prompt=False)
+        # Some templates put more into the header of a past turn than into that of the next one, or less.
+        start = _shared_start(self.header, rendered.text)
+        text, contents = rendered.text[start:], rendered.contents
+        if end is not None and end in text:
+            text = text[: text.rindex(end)]
+        thought = self.thought
+        if message.reasoning and not thought.rendered:
+            opening = "" if thought.opened else thought.blank_open
+            text, contents = (
+                f"{opening}{slot(len(contents))}{thought.blank_close}{text}",
+                (*contents, message.reasoning),
+            )
+        elif thought.opened and start < len(self.header) and thought.close not in text:
+            text = thought.blank_close + text.lstrip("\n")  # the header opened a thought that a past turn does not show
+        return Rendered(text=text, contents=contents)
+
+    def words(self, spoken: str) -> str:
+        """Return a turn behind its reasoning without the tags that the template puts around all that is said.
+
+        Args:
+            spoken: As sampled.
+        """
+        if self._opening and (stripped := spoken.lstrip()).startswith(self._opening):
+            spoken = stripped.removeprefix(self._opening)
+        if self._lead and (stripped := spoken.lstrip()).startswith(self._lead):
+            spoken = stripped.removeprefix(self._lead)
+        if self._tail and (stripped := spoken.rstrip()).endswith(self._tail):
+            spoken = stripped.removesuffix(self._tail)
+        return spoken
+
+    def call_end(self, call: ToolCall) -> str:
+        """Return the token that ends a turn with calls.
+
+        Args:
+            call: With `MARK` in its last argument.
+
+        Raises:
+            ChatFormatError: The template does not show calls.
+        """
+        second = ToolCall(call_id="call_1", name="probe_second", arguments=call.arguments)
+        try:
+            both = self._after_mark([Message(role="assistant", tool_calls=(call, second))], index=0)
+            within = set(self._encoder.added_in(both.split(MARK)[0])) if MARK in both else set[str]()
+        except ChatFormatError:  # one call a turn
+            within = set()
+        alone = self._after_mark([Message(role="assistant", tool_calls=(call,))])
+        result = Message(role="tool", content="x", tool_call_id=call.call_id, name=call.name)
+        answered = self._after_mark([Message(role="assistant", tool_calls=(call,)), result], to_slot=True)
+        common = os.path.commonprefix([alone, answered])
+        ends = [token for token in self._encoder.added_in(common) if token not in within]
+        if self.spoken_end in ends or not ends and self.spoken_end in self._encoder.added_in(alone):
+            return self.spoken_end
+        following = [token for token in self._encoder.added_in(answered[len(common) :]) if token not in within]
+        return ends[-1] if ends else following[0] if following else self.spoken_end
+
+    def after_calls(self, calls: Sequence[ToolCall], end: str) -> list[str | tuple[int, int]]:
+        """Return what follows a turn that made these calls, behind its end token: pieces, with slots numbered by result.
+
+        Args:
+            calls: Only their names matter.
+            end: The token that ended the turn.
+        """
+        marked = tuple(ToolCall(call_id=call.call_id, name=call.name, arguments={"value": MARK}) for call in calls)
+        results = [Message(role="tool", content="x", tool_call_id=call.call_id, name=call.name) for call in calls]
+        try:
+            text = self._after_mark([Message(role="assistant", tool_calls=marked), *results], prompt=True)
+        except ChatFormatError:
+            if len(calls) == 1:
+                raise
+            # Llama 3 refuses several calls in a turn, but students make them. Only what comes behind the turn is wanted.
+            text = self._after_mark([Message(role="assistant", tool_calls=marked[:1]), *results], prompt=True)
+        alone = self._after_mark([Message(role="assistant", tool_calls=marked[:1])])
+        return self._behind(text, alone, end)
+
+    def after_words(self, end: str) -> list[str | tuple[int, int]]:
+        """Return what follows a turn without calls where the user speaks again: pieces, with slot 0 for what the user says.
+
+        Args:
+            end: The token that ended the turn.
+        """
+        said = Message(role="assistant", content=MARK)
+        return self._behind(self._after_mark([said, _USER], prompt=True), self._after_mark([said]), end)
+
+    def environment_marks(self, *, student: Sequence[str], pieces: Sequence[str | tuple[int, int]]) -> set[str]:
+        """Return the added tokens that only the environment writes.
+
+        Args:
+            student: Turns as a student may write them.
+            pieces: What follows turns.
+        """
+        own = {token for text in student for token in self._encoder.added_in(text)}
+        written = {token for piece in pieces if isinstance(piece, str) for token in self._encoder.added_in(piece)}
+        return written - own - {self.spoken_end, self.thought.open, self.thought.close}
+
+    def _after_mark(
+        self, messages: Sequence[Message], *, index: int = -1, prompt: bool = False, to_slot: bool = False
+    ) -> str:
+        """Return the text behind the last mark (or the first one) of a rendered conversation, up to its first slot if asked."""
+        text = self._template.render([_USER, *messages], add_generation_prompt=prompt, slots=True).text
+        if MARK not in text:
+            raise ChatFormatError(f"{self._template.whose} does not show what an assistant says or calls")
+        text = text[(text.index(MARK) if index == 0 else text.rindex(MARK)) + 1 :]
+        return str((split_at_slots(text) or [""])[0]) if to_slot else text
+
+    def _behind(self, text: str, alone: str, end: str) -> list[str | tuple[int, int]]:
+        """Cut what follows a turn's last words behind the turn, and number its slots from 0: the first one was the user's before it.
+
+        Args:
+            text: What follows.
+            alone: What follows where the conversation ends there.
+            end: The token that ended the turn.
+        """
+        pieces = split_at_slots(text)
+        before = str(pieces.pop(0)) if pieces and isinstance(pieces[0], str) else ""
+        if end in self._encoder.added_in(before):
+            cut = before.index(end) + len(end)
+        else:
+            # The template ends past turns otherwise than the last one, or by no token at all.
+            cut = len(os.path.commonprefix([before, alone]))
+            token = next(iter(self._encoder.added_in(before[cut:])), None)
+            if token is not None and end in self._encoder.added_in(alone[cut:]) and before[cut:].startswith(token):
+                cut += len(token)
+        rest = [before[cut:], *pieces]
+        return [piece if isinstance(piece, str) else (piece[0] - 1, piece[1]) for piece in rest if piece]
+
+    def _spoken_end(self, eos_token: str | None) -> str:
+        alone = self._after_mark([Message(role="assistant", content=MARK)])
+        answered = self._after_mark([Message(role="assistant", content=MARK), _USER], to_slot=True)
+        common = self._encoder.added_in(os.path.commonprefix([alone, answered]))
+        ask = self._template.render([_USER], add_generation_prompt=False)
+        if ask.text == self.header:  # it writes the next header whether asked or not
+            ends_user = self._encoder.added_in(self.header.rpartition(_USER.content)[2])[:1]
+            common = ends_user if ends_user and ends_user[0] in common else common[:1]
+        found = common[-1:] or self._encoder.added_in(alone)[:1] or self._encoder.added_in(answered)[:1]
+        if found:
+            return found[0]
+        if eos_token is None:
+            raise ChatFormatError(
+                f"nothing ends an assistant turn in {self._template.whose}, and its tokenizer has no eos token; set `eos_token` "
+                "in its tokenizer_config.json"
+            )
+        return eos_token
+
+    def _around_words(self) -> tuple[str, str]:
+        rendered = self.turn(Message(role="assistant", content=MARK), end=self.spoken_end)
+        before, _, behind = rendered.text.partition(MARK)
+        return split_thought(before, replace(self.thought, opened=False))[1].strip(), behind.strip()
+
+    def _thought_tags(self) -> ThoughtTags:
+        """Learn the tags from a rendered thought; where the template renders none, those that most models use."""
+        try:
+            text = self._template.render(
+                [_USER, Message(role="assistant", content=MARK, reasoning=_THOUGHT)], add_generation_prompt=False
+            ).text
+        except ChatFormatError:
+            text = ""
+        before, thought, rest = text.partition(_THOUGHT)
+        closing, _, tail = rest.partition(MARK)
+        opening, close = _LAST_TAG.search(before), _FIRST_TAG.match(closing)
+        header = self.header.rstrip()
+        if thought and opening and close:
+            blank_open = before[_shared_start(self.header, before) :]
+            return ThoughtTags(
+                open=blank_open.strip() or _unique_end(header, rest) or opening[1],
+                # Where the same tag closes other things too, all that stands there has to be seen.
+                close=closing.strip() if close[1] in tail else close[1],
+                blank_open=blank_open,
+                blank_close=closing,
+                rendered=True,
+                opened=header.endswith(opening[1]),
+            )
+        for open_tag, close_tag in _KNOWN_THOUGHTS:
+            if header.endswith(open_tag):
+                return ThoughtTags(open=open_tag, close=close_tag, blank_close=f"\n{close_tag}\n\n", opened=True)
+        for open_tag, close_tag in _KNOWN_THOUGHTS:
+            if open_tag in self._encoder.added:
+                return ThoughtTags(
+                    open=open_tag, close=close_tag, blank_open=f"{open_tag}\n", blank_close=f"\n{close_tag}\n\n"
+                )
+        return ThoughtTags()
+
+
+def _shared_start(header: str, whole: str) -> int:
+    """Return how far two texts agree, in whole tags: `<think>` and `<tool_call>` share more than a reader would say."""
+    start = len(os.path.commonprefix([header, whole]))
+    if start < len(header):
+        tag = whole.rfind("<", 0, start)
+        if tag >= 0 and ">" not in whole[tag:start]:
+            return tag
+    return start
+
+
+def _unique_end(text: str, other: str) -> str:
+    """Return the shortest run of tags at a text's end that another text does not hold."""
+    parts = re.findall(r"<[^<]*", text[-200:])
+    for number in range(1, len(parts) + 1):
+        end = "".join(parts[-number:])
+        if end not in other:
+            return end
+    return ""
