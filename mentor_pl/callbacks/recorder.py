@@ -43,10 +43,7 @@ class TrajectoryRecorder(Callback):
             return
         for group in batch.scored_groups:
             for index, trajectory in enumerate(group.group.trajectories):
-                scores = {name: row[index] for name, row in group.scores.items()}
-                self._writer.write(
-                    trajectory_to_row(trajectory, step=trainer.global_step, reward=group.rewards[index], scores=scores)
-                )
+                self._writer.write(trajectory_to_row(trajectory, step=trainer.global_step, **group.to_row(index)))
 
     def on_predict_batch_end(
         self,

@@ -91,8 +91,7 @@ def _rows(
         yield {
             "reference_id": trajectory.reference_id,
             "sample_index": trajectory.sample_index,
-            "reward": one.rewards[0],
-            "scores": {name: row[0] for name, row in one.scores.items()},
+            **one.to_row(0),
             "exit": one.exits[0],
         }
     if explain is not None and not explained:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import fsum
+from collections.abc import Iterable, Sequence
+from math import fsum, isnan
 from statistics import fmean
 
 from mentor_pl.engines.base import EngineStatistics
@@ -25,18 +25,29 @@ def group_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     trajectories = [t for group in groups for t in group.group.trajectories]
     results = [result for t in trajectories for result in t.tool_results]
     out = {
-        "reward": fmean(reward for group in groups for reward in group.rewards),
+        "reward": _mean(reward for group in groups for reward in group.rewards),
         "tool_calls": fmean(len(t.tool_calls) for t in trajectories),
         "turns": fmean(len(t.turns) for t in trajectories),
         "completion_tokens": fmean(t.num_sampled_tokens for t in trajectories),
         "tool_ok": fmean(result.ok for result in results) if results else 0.0,
-        "uniform_groups": fmean(max(group.rewards) - min(group.rewards) < 1e-6 for group in groups),
+        "uniform_groups": fmean(_spread(group.rewards) < 1e-6 for group in groups),
     }
     for term in groups[0].scores:
-        out[f"score/{term}"] = fmean(score for group in groups for score in group.scores[term])
+        out[f"score/{term}"] = _mean(score for group in groups for score in group.scores[term])
     for reason in StopReason:
         out[f"stop/{reason.value}"] = fmean(t.stop_reason is reason for t in trajectories)
     return out
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Return the mean of what could be told; 0 where nothing could."""
+    told = [value for value in values if not isnan(value)]
+    return fmean(told) if told else 0.0
+
+
+def _spread(values: Sequence[float]) -> float:
+    told = [value for value in values if not isnan(value)]
+    return max(told, default=0.0) - min(told, default=0.0)
 
 
 def work_metrics(groups: Sequence[TrajectoryGroup], engine: EngineStatistics, rollout_s: float) -> dict[str, float]:

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mentor_pl.reference import Reference
 from mentor_pl.trajectory import Trajectory, TrajectoryGroup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoScore:
+    """Stands where a score could not be told, and not because of the student: a judge's server did not answer.
+
+    The trajectory is not trained on, as one that the infrastructure broke. It never counts as a 0.
+
+    Attributes:
+        reason: What happened, for the log.
+    """
+
+    reason: str
 
 
 class RewardComponent(ABC):
@@ -29,10 +43,10 @@ class RewardComponent(ABC):
             A score in [0, 1].
         """
 
-    def score_group(self, group: TrajectoryGroup) -> list[float]:
+    def score_group(self, group: TrajectoryGroup) -> Sequence[float | NoScore]:
         """Score all trajectories of one prompt; override to judge them together (batched models, async judges).
 
         Returns:
-            One score in [0, 1] for each trajectory, in order.
+            One score in [0, 1] for each trajectory, in order; `NoScore` where there is none and the student is not to blame.
         """
         return [self.score(trajectory, group.references) for trajectory in group.trajectories]

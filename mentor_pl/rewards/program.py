@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mentor_pl.errors import ConfigError, RewardError
 from mentor_pl.reference import Reference
-from mentor_pl.rewards.base import RewardComponent
-from mentor_pl.trajectory import TrajectoryGroup
+from mentor_pl.rewards.base import NoScore, RewardComponent
+from mentor_pl.trajectory import StopReason, TrajectoryGroup
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,7 @@ class RewardTerm:
         weight: What a score of 1 is worth; negative for a penalty.
         gate: Name of another term whose (unweighted) score scales this term; none where left out.
         gate_floor: Share that is paid even where the gate's score is 0, in [0, 1].
+        success: Whether this term's score says if a trajectory succeeded, for evaluation. At most one term of a program does.
     """
 
     name: str
@@ -54,6 +58,7 @@ class RewardTerm:
     weight: float
     gate: str | None = None
     gate_floor: float = 0.0
+    success: bool = False
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -80,9 +85,10 @@ class ScoredGroup:
     """A group with the reward of each trajectory.
 
     Attributes:
-        group: What was scored, with G trajectories.
-        rewards: Of each trajectory, [G].
-        scores: Of each term by name, in the program's order: its component's score for each trajectory, [G], in [0, 1]. Also of
+        group: What was scored, with G trajectories. One whose reward could not be told, because a judge did not answer, stands here
+            with the stop reason `INFRASTRUCTURE`.
+        rewards: Of each trajectory, [G]; nan where it could not be told.
+        scores: Of each term by name, in the program's order: its component's score for each trajectory, [G], in [0, 1] or nan. Also of
             trajectories that left by an exit, whose reward does not depend on them.
         exits: Name of the exit that each trajectory took, [G]; None where it took none.
     """
@@ -91,6 +97,11 @@ class ScoredGroup:
     rewards: tuple[float, ...]
     scores: dict[str, tuple[float, ...]]
     exits: tuple[str | None, ...]
+
+    def to_row(self, index: int) -> dict[str, Any]:
+        """Return `reward` and `scores` of one trajectory as JSON has them: null for what could not be told."""
+        scores = {name: _or_none(row[index]) for name, row in self.scores.items()}
+        return {"reward": _or_none(self.rewards[index]), "scores": scores}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +137,18 @@ class RewardProgram:
                 )
         for term in self.terms:
             _check_cycle(term.name, gates)
+        successes = [term.name for term in self.terms if term.success]
+        if len(successes) > 1:
+            raise ConfigError(
+                f"success is true for the reward terms {', '.join(successes)}; say it of one of them at most"
+            )
         self._check_need_teacher(gates)
+
+    @property
+    def success_term(self) -> str | None:
+        """Name of the term whose score says if a trajectory succeeded: the one with `success`, else "correct"; None without either."""
+        named = next((term.name for term in self.terms if term.success), None)
+        return named or next((term.name for term in self.terms if term.name == "correct"), None)
 
     def _check_need_teacher(self, gates: dict[str, str | None]) -> None:
         for name in self.need_teacher:
@@ -160,7 +182,13 @@ class RewardProgram:
             taken = next((e for e, column in zip(self.exits, leaving, strict=True) if column[index] == 0.0), None)
             exits.append(taken.name if taken else None)
             rewards.append(taken.reward if taken else self._sum({n: row[index] for n, row in scores.items()}, guided))
-        return ScoredGroup(group=group, rewards=tuple(rewards), scores=scores, exits=tuple(exits))
+        judged = (
+            replace(t, stop_reason=StopReason.INFRASTRUCTURE) if math.isnan(reward) else t
+            for t, reward in zip(group.trajectories, rewards, strict=True)
+        )
+        return ScoredGroup(
+            group=replace(group, trajectories=tuple(judged)), rewards=tuple(rewards), scores=scores, exits=tuple(exits)
+        )
 
     def contributions(self, scores: dict[str, float], *, guided: bool = True) -> dict[str, float]:
         """Return what each term adds to the reward of a trajectory that takes no exit.
@@ -173,7 +201,7 @@ class RewardProgram:
         factor = self._positive_weight() / self._positive_weight(without=dropped) if dropped else 1.0
         return {
             t.name: 0.0
-            if t.name in dropped
+            if t.name in dropped or not t.weight  # a score that is not there adds nothing to nothing
             else factor * t.contribution(scores[t.name], scores[t.gate] if t.gate else None)
             for t in self.terms
         }
@@ -182,6 +210,10 @@ class RewardProgram:
         return round(
             math.fsum(self.contributions(scores, guided=guided).values()), 12
         )  # 0.7 + 0.3 + 0.1 is 1.1, not 1.0999...
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def has_teacher(references: Sequence[Reference]) -> bool:
@@ -222,11 +254,14 @@ def _scores(where: str, component: RewardComponent, group: TrajectoryGroup) -> t
             "score_group must return one for each"
         )
     for index, score in enumerate(scores):
-        if not _is_score(score):
+        if not isinstance(score, NoScore) and not _is_score(score):
             raise RewardError(
                 f"{culprit} returned {score!r} for reference {prompt!r}, sample {index}; scores must be numbers in [0, 1]"
             )
-    return tuple(float(score) for score in scores)
+    for score in scores:
+        if isinstance(score, NoScore):
+            _log.warning("%s gave no score for reference %r: %s", culprit, prompt, score.reason)
+    return tuple(math.nan if isinstance(score, NoScore) else float(score) for score in scores)
 
 
 def _is_score(value: Any) -> bool:

@@ -58,13 +58,13 @@ _MODES: dict[MatchMode, Callable[[Sequence[Key], Sequence[Key]], float]] = {
 }
 
 
-def _frozen(value: Any) -> Key:
-    """Make a JSON value hashable: 3 equals 3.0, True is not 1, keys have no order."""
+def json_key(value: Any) -> Key:
+    """Return a hashable form of a JSON value, equal where the values are: 3 equals 3.0, True is not 1, keys have no order."""
     if isinstance(value, Mapping):
         items = cast("Mapping[str, Any]", value).items()
-        return frozenset((key, _frozen(item)) for key, item in items)
+        return frozenset((key, json_key(item)) for key, item in items)
     if isinstance(value, (list, tuple)):
-        return tuple(_frozen(item) for item in cast("Sequence[Any]", value))
+        return tuple(json_key(item) for item in cast("Sequence[Any]", value))
     return (type(value).__name__, value) if isinstance(value, bool) else cast("Key", value)
 
 
@@ -107,7 +107,7 @@ class ToolMatch(RewardComponent):
 
     def _keys(self, calls: Sequence[ToolCall]) -> list[Key]:
         if self.mode == "calls":
-            return [(call.name, _frozen(call.arguments)) for call in calls]
+            return [(call.name, json_key(call.arguments)) for call in calls]
         return [call.name for call in calls]
 
 

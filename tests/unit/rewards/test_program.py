@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from mentor_pl.errors import ConfigError, RewardError
+from mentor_pl.evaluation.rollout_metrics import group_metrics
 from mentor_pl.messages import Message, ToolCall
 from mentor_pl.reference import Reference
-from mentor_pl.rewards.base import RewardComponent
+from mentor_pl.rewards.base import NoScore, RewardComponent
 from mentor_pl.rewards.explanation import explain
 from mentor_pl.rewards.finished import Finished
 from mentor_pl.rewards.program import RewardExit, RewardProgram, RewardTerm
@@ -213,3 +214,36 @@ def test_a_component_that_miscounts_is_named() -> None:
         RewardError, match="'m' .Miscounts. returned 1 scores for the 2 trajectories of reference 'gsm-17'"
     ):
         RewardProgram(terms=[term("m", component=Miscounts())]).score_group(group("x", "y"))
+
+
+class Fails(RewardComponent):
+    def score(self, trajectory: Trajectory, references: Sequence[Reference]) -> float:
+        return 1.0
+
+    def score_group(self, group: TrajectoryGroup) -> Sequence[float | NoScore]:
+        return [NoScore(reason="the server is gone") if "lost" in t.final_text else 1.0 for t in group.trajectories]
+
+
+def test_a_score_that_is_not_there_is_no_zero() -> None:
+    program = RewardProgram(terms=[term("judge", component=Fails()), term("one", component=Gives(1.0))])
+    scored = program.score_group(group("lost", "here"))
+    assert scored.rewards[1] == 2.0
+    assert [t.failed_infrastructure for t in scored.group.trajectories] == [True, False]
+    assert scored.to_row(0) == {"reward": None, "scores": {"judge": None, "one": 1.0}}
+    assert group_metrics([scored])["reward"] == 2.0
+
+
+def test_who_left_by_an_exit_needs_no_judge() -> None:
+    exit_ = RewardExit(unless=Finished(), reward=0.5)
+    program = RewardProgram(terms=[term("judge", component=Fails())], exits=[exit_])
+    scored = program.score_group(group("lost", stop_reason=StopReason.MAX_TURNS))
+    assert scored.rewards == (0.5,)
+    assert not scored.group.trajectories[0].failed_infrastructure
+
+
+def test_one_term_at_most_is_the_success() -> None:
+    assert RewardProgram(terms=[term("a"), term("b", success=True)]).success_term == "b"
+    assert RewardProgram(terms=[term("a"), term("correct")]).success_term == "correct"
+    assert RewardProgram(terms=[term("a")]).success_term is None
+    with pytest.raises(ConfigError, match="success is true for the reward terms a, b; say it of one"):
+        RewardProgram(terms=[term("a", success=True), term("b", success=True)])
