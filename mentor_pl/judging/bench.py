@@ -1,0 +1,156 @@
+"""A judge's replies: each asked for once, kept on disk before it is used, within a budget, many at a time."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from mentor_pl.errors import RewardError
+from mentor_pl.messages import Message
+from mentor_pl.references.budget import Account, Budget, BudgetSpentError, Spending
+from mentor_pl.references.journal import Journal, journal_key
+from mentor_pl.references.replies import kind_of_end
+from mentor_pl.references.teacher import ChatTeacher, ConversationRefusedError, TeacherError, UnavailableError
+from mentor_pl.rewards.base import NoScore
+
+_log = logging.getLogger(__name__)
+_AGAIN = "That was no verdict: reply with the JSON object alone, every criterion in it, whole numbers only."
+
+Verdict = float | NoScore
+
+
+class Bench:
+    """Where questions are put to a judge.
+
+    Args:
+        model: The judge.
+        path: Journal of its replies. Each process of a run has its own: those after the first add their number to the name.
+        budget: What may be spent in all, earlier runs with this journal included.
+        concurrency: Questions under way at once.
+        max_asks: How often one question is put, where a reply holds no verdict.
+        max_unanswered_in_a_row: Questions in a row without an answer after which the run ends.
+    """
+
+    def __init__(
+        self,
+        model: ChatTeacher,
+        path: Path,
+        budget: Budget,
+        *,
+        concurrency: int,
+        max_asks: int,
+        max_unanswered_in_a_row: int,
+    ) -> None:
+        rank = _process_number()
+        self._journal = Journal(path if not rank else path.with_name(f"{path.stem}.rank{rank}{path.suffix}"))
+        journal = self._journal
+        spent = Spending(
+            requests=journal.num_replies,
+            prompt_tokens=journal.prompt_tokens,
+            completion_tokens=journal.completion_tokens,
+        )
+        self._account = Account(budget, spent)
+        self._model, self._max_asks, self._max_unanswered = model, max_asks, max_unanswered_in_a_row
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="judge")
+        self._under_way: dict[str, Future[Verdict]] = {}
+        self._lock = threading.RLock()  # a future that is done already forgets itself in the thread that holds it
+        self._unanswered_in_a_row = 0
+
+    def verdicts(self, questions: Sequence[Sequence[Message]], read: Callable[[str], float | None]) -> list[Verdict]:
+        """Put questions, those that are alike once.
+
+        Args:
+            questions: Conversations that the judge is to continue.
+            read: Gives the score that a reply holds; None where it holds none.
+
+        Raises:
+            RewardError: The budget is spent, the judge cannot be used, or it does not answer any more.
+        """
+        waiting = [self._ask_once(question, read) for question in questions]
+        return [future.result() for future in waiting]
+
+    def _ask_once(self, question: Sequence[Message], read: Callable[[str], float | None]) -> Future[Verdict]:
+        key = self._key(question, 0)
+        with self._lock:
+            future = self._under_way.get(key)
+            if future is None:
+                future = self._under_way[key] = self._pool.submit(self._ask, question, read)
+                future.add_done_callback(lambda _: self._forget(key))
+        return future
+
+    def _forget(self, key: str) -> None:
+        with self._lock:
+            self._under_way.pop(key, None)
+
+    def _ask(self, question: Sequence[Message], read: Callable[[str], float | None]) -> Verdict:
+        messages = list(question)
+        for ask in range(self._max_asks):
+            try:
+                text, whole = self._reply(messages, ask)
+            except ConversationRefusedError as failure:
+                if failure.common:  # a setting, which will be refused for the next question too
+                    return self._unanswered(failure)
+                return NoScore(reason=f"the judge's endpoint refused to read it ({failure})")
+            except UnavailableError as failure:
+                return self._unanswered(failure)
+            except BudgetSpentError:
+                raise RewardError(
+                    f"the judge's budget is spent after {self._account.spent.requests} replies, {self._account.cost:g} paid; "
+                    f"raise LLMJudge.budget. Every verdict is kept in {self._journal.path}"
+                ) from None
+            except TeacherError as failure:
+                raise RewardError(f"the judge cannot be used: {failure}") from failure
+            self._unanswered_in_a_row = 0
+            score = read(text) if whole else None
+            if score is not None:
+                return score
+            messages += [Message(role="assistant", content=text), Message(role="user", content=_AGAIN)]
+        return NoScore(reason=f"the judge gave no verdict in {self._max_asks} replies")
+
+    def _unanswered(self, failure: TeacherError) -> NoScore:
+        with self._lock:
+            self._unanswered_in_a_row += 1
+            too_often = self._unanswered_in_a_row >= self._max_unanswered
+        if too_often:
+            raise RewardError(
+                f"{failure}; {self._max_unanswered} questions to the judge in a row ended like this. Every verdict is kept in "
+                f"{self._journal.path}: go on when the endpoint is back"
+            ) from failure
+        return NoScore(reason=str(failure))
+
+    def _reply(self, messages: Sequence[Message], ask: int) -> tuple[str, bool]:
+        """Return what the judge says, and whether it came to its end."""
+        key = self._key(messages, ask)
+        row = self._journal.get("reply", key)
+        if row is None:
+            # No tokenizer makes more tokens than there are bytes.
+            longest = len(json.dumps([message.to_openai() for message in messages]).encode())
+            limit = self._model.max_completion_tokens
+            with self._account.request(prompt_tokens=longest, completion_tokens=limit) as spending:
+                reply = self._model.reply(messages, (), sample_index=ask, key=key)
+                row = {
+                    "message": reply.message.to_openai(),
+                    "finish_reason": reply.finish_reason,
+                    "prompt_tokens": reply.prompt_tokens,
+                    "completion_tokens": reply.completion_tokens,
+                }
+                self._journal.put("reply", key, row)
+                spending.requests = 1
+                spending.prompt_tokens, spending.completion_tokens = reply.prompt_tokens, reply.completion_tokens
+        return row["message"]["content"] or "", kind_of_end(row["finish_reason"]) == "finished"
+
+    def _key(self, messages: Sequence[Message], ask: int) -> str:
+        return journal_key(dict(self._model.identity), ask, [message.to_openai() for message in messages])
+
+
+def _process_number() -> int:
+    """Return this process's number in a run on several devices, as launchers and Lightning put it into the environment."""
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 0
