@@ -56,9 +56,9 @@ class AddTool(ToolBackend):
         """One tool, described as the other side describes it."""
         return (ToolSpec(**get_json_schema(step_workload.add)["function"]),)
 
-    def session(self) -> AbstractContextManager[ToolSession]:
+    def session(self, reference: Reference | None = None) -> AbstractContextManager[ToolSession]:
         """Nothing is kept between calls."""
-        return nullcontext(self._run)
+        return nullcontext(ToolSession(run=self._run))
 
     def _run(self, call: ToolCall) -> ToolResult:
         return ToolResult(call_id=call.call_id, content=str(step_workload.add(**call.arguments)))
@@ -116,7 +116,7 @@ class Script:
         with (
             mock.patch.multiple(cascade_session, **taken),
             mock.patch.multiple(hf_generate, **taken),
-            mock.patch("mentor_pl.rollout.agent_loop.sample_seed", functools.partial(_row_number, work)),
+            mock.patch("mentor_pl.rollout.student_episode.sample_seed", functools.partial(_row_number, work)),
         ):
             yield
 

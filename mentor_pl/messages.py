@@ -87,6 +87,7 @@ class ToolResult:
         status: How the call ended.
         duration_s: Wall-clock seconds from dispatch to answer.
         output_chars: Length of the tool's own output, before any truncation.
+        final: True where the call ended the trajectory.
     """
 
     call_id: str
@@ -94,6 +95,7 @@ class ToolResult:
     status: ToolStatus = ToolStatus.OK
     duration_s: float = 0.0
     output_chars: int = 0
+    final: bool = False
 
     @property
     def ok(self) -> bool:

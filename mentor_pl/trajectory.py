@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from mentor_pl.messages import Message, ToolCall, ToolResult, ToolStatus
 from mentor_pl.reference import Reference
@@ -38,18 +38,24 @@ class Turn:
         completion: What was sampled.
         message: The completion, parsed.
         tool_results: One for each of `message.tool_calls`, in the same order; empty where the calls were not run.
+        follow_up: What the user said when this turn had answered; None where nobody spoke.
     """
 
     prompt_ids: tuple[int, ...] = ()
     completion: Completion
     message: Message
     tool_results: tuple[ToolResult, ...] = ()
+    follow_up: str | None = None
 
 
 class StopReason(StrEnum):
-    """Why a trajectory ended. Only `ANSWERED` means that the student finished by itself."""
+    """Why a trajectory ended. `ANSWERED` and `CALLED` mean that the student finished by itself.
+
+    `CALLED`: with a call that ends a trajectory, of a tool that is declared but not run, or that takes the answer.
+    """
 
     ANSWERED = "answered"
+    CALLED = "called"
     MAX_TURNS = "max_turns"
     MAX_TOOL_CALLS = "max_tool_calls"
     MAX_COMPLETION_TOKENS = "max_completion_tokens"
@@ -72,17 +78,24 @@ class Trajectory:
         sample_index: Position within its group.
         turns: At least one.
         stop_reason: Why it ended.
+        submission: Arguments of the call that handed the answer in; None where there was no such call.
+        final_state: What the environment was in at the end, as JSON; None where it tells none.
+        environment_score: How well that serves the task by the environment's own judgement, in [0, 1]; None where it
+            does not judge.
     """
 
     reference_id: str
     sample_index: int = 0
     turns: tuple[Turn, ...]
     stop_reason: StopReason
+    submission: Mapping[str, Any] | None = None
+    final_state: Any = None
+    environment_score: float | None = None
 
     @property
     def finished(self) -> bool:
-        """True where the student ended by itself, with a message that calls no tool."""
-        return self.stop_reason is StopReason.ANSWERED
+        """True where the student ended by itself: with an answer, or with a call that ends a trajectory."""
+        return self.stop_reason in (StopReason.ANSWERED, StopReason.CALLED)
 
     @property
     def truncated(self) -> bool:
@@ -117,12 +130,12 @@ class Trajectory:
         )
 
     def messages(self) -> tuple[Message, ...]:
-        """The conversation after the prompt: assistant and tool messages."""
+        """The conversation after the prompt: assistant and tool messages, and what the user said in between."""
         return messages_of(self.turns)
 
 
 def messages_of(turns: Iterable[Turn]) -> tuple[Message, ...]:
-    """Return the messages of turns: what the assistant said, and what its tools answered."""
+    """Return the messages of turns: what the assistant said, and what its tools and the user answered."""
     out: list[Message] = []
     for turn in turns:
         out.append(turn.message)
@@ -130,6 +143,8 @@ def messages_of(turns: Iterable[Turn]) -> tuple[Message, ...]:
             Message(role="tool", content=result.content, tool_call_id=call.call_id, name=call.name)
             for call, result in zip(turn.message.tool_calls, turn.tool_results, strict=False)
         ]
+        if turn.follow_up is not None:
+            out.append(Message(role="user", content=turn.follow_up))
     return tuple(out)
 
 

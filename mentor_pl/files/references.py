@@ -7,7 +7,9 @@ A row holds at least
 - `answer` (a text or a number; may be missing where `messages` is given),
 - `tools` (OpenAI items, bare function objects, or names),
 - optionally `id` (else file name and line number serve), `tool_calls` (OpenAI items, `{"name", "arguments"}` or names; else those of
-  `messages`), `teacher` and `domain`. A list in `answer` or `answers` holds several that count as right.
+  `messages`), `teacher` and `domain`. A list in `answer` or `answers` holds several that count as right,
+- optionally `follow_ups` (what the user says once the student has answered; in `messages` they are the last user
+  messages), `initial_state` and `expected_state` (any JSON).
 
 Every other field is kept as it stands, in `Reference.fields`.
 """
@@ -34,7 +36,12 @@ from mentor_pl.files.tool_specs import tool_to_row, tools_from_rows
 from mentor_pl.messages import Message, ToolCall
 from mentor_pl.reference import Reference
 
-_KNOWN = frozenset(("id", "messages", "prompt", "answer", "answers", "tools", "tool_calls", "teacher", "domain"))
+_KNOWN = frozenset(
+    (
+        *("id", "messages", "prompt", "answer", "answers", "tools", "tool_calls", "teacher", "domain"),
+        *("follow_ups", "initial_state", "expected_state"),
+    )
+)
 
 
 def iter_references(path: str | Path, *, max_bad_lines: int = 0) -> Iterator[Reference]:
@@ -106,6 +113,11 @@ def reference_to_row(reference: Reference) -> Row:
         row["teacher"] = reference.teacher
     if reference.domain is not None:
         row["domain"] = reference.domain
+    if reference.follow_ups:
+        row["follow_ups"] = list(reference.follow_ups)
+    for name in ("initial_state", "expected_state"):
+        if getattr(reference, name) is not None:
+            row[name] = getattr(reference, name)
     return {**row, **{name: value for name, value in reference.fields.items() if name not in _KNOWN}}
 
 
@@ -121,7 +133,8 @@ def reference_from_row(row: Row, where: str, *, default_id: str | None = None) -
         DataFileError: A field is missing or malformed.
     """
     refuse_lone_surrogates({key: value for key, value in row.items() if key != "tools"}, where)
-    prompt, messages = _split(row, where)
+    follow_ups = _follow_ups(row, where)
+    prompt, messages = _split(row, where, len(follow_ups))
     answers = _answers(row, where)
     reference_id = default_id if is_absent(row.get("id")) and default_id is not None else None
     return Reference(
@@ -134,6 +147,9 @@ def reference_from_row(row: Row, where: str, *, default_id: str | None = None) -
         teacher=optional_text(row, "teacher", where),
         domain=optional_text(row, "domain", where),
         other_answers=answers[1:],
+        follow_ups=follow_ups,
+        initial_state=row.get("initial_state"),
+        expected_state=row.get("expected_state"),
         fields={name: value for name, value in row.items() if name not in _KNOWN and value is not None},
     )
 
@@ -154,8 +170,25 @@ def _answers(row: Row, where: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts)) or ("",)
 
 
-def _split(row: Row, where: str) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
-    """Return the prompt, ending in a user message, and what follows it."""
+def _follow_ups(row: Row, where: str) -> tuple[str, ...]:
+    if is_absent(row.get("follow_ups")):
+        return ()
+    remedy = "write what the user says next, or leave it out"
+    items = list_field(row["follow_ups"], "follow_ups", where, expected="a list of texts", remedy=remedy)
+    return tuple(
+        text_field({"": item}, "", where, remedy=remedy, field=f"follow_ups[{index}]")
+        for index, item in enumerate(items)
+    )
+
+
+def _prompt(prompt: Any, where: str) -> tuple[Message, ...]:
+    if isinstance(prompt, str):
+        return (Message(role="user", content=prompt),)
+    return messages_from_rows(prompt, where, "prompt")
+
+
+def _split(row: Row, where: str, num_follow_ups: int) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """Return the prompt, ending in a user message, and what follows it; the last user messages may be follow-ups."""
     messages = () if is_absent(row.get("messages")) else messages_from_rows(row["messages"], where)
     prompt = None if is_absent(row.get("prompt")) else row["prompt"]
     if prompt is None and not messages:
@@ -167,14 +200,13 @@ def _split(row: Row, where: str) -> tuple[tuple[Message, ...], tuple[Message, ..
             remedy="write the question that the student is given",
         )
     users = [index for index, message in enumerate(messages) if message.role == "user"]
-    cut = users[-1] + 1 if users else 0
+    own = () if prompt is None else _prompt(prompt, where)
+    if num_follow_ups and prompt is not None:
+        cut = len(own) if messages[: len(own)] == own else 0
+    else:
+        cut = users[-1 - num_follow_ups] + 1 if len(users) > num_follow_ups else 0
     given, solution = messages[:cut], messages[cut:]
     if prompt is not None:
-        own = (
-            (Message(role="user", content=prompt),)
-            if isinstance(prompt, str)
-            else messages_from_rows(prompt, where, "prompt")
-        )
         if given and given != own:
             raise refusal(
                 where,
@@ -194,7 +226,7 @@ def _split(row: Row, where: str) -> tuple[tuple[Message, ...], tuple[Message, ..
             remedy="add the user's question",
         )
     for index, message in enumerate(solution, start=len(messages) - len(solution)):
-        if message.role not in ("assistant", "tool"):
+        if message.role not in ("assistant", "tool", *(("user",) if num_follow_ups else ())):
             raise refusal(
                 where,
                 f"messages[{index}].role",

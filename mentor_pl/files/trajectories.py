@@ -1,8 +1,9 @@
 """Trajectory files: what a student did, one attempt a line.
 
-A row is `{"reference_id", "messages": [assistant and tool messages, OpenAI form], "finished": bool}`, optionally with `sample_index` and
-`stop_reason`. Rows that we write also keep, on an assistant message, `num_tokens`, `finish_reason` and `policy_version` of its completion,
-and, on a tool message, the ledger's `status`, `duration_s` and `output_chars`.
+A row is `{"reference_id", "messages": [assistant and tool messages, OpenAI form], "finished": bool}`, optionally with
+`sample_index`, `stop_reason`, `submission`, `final_state` and `environment_score`. What the user says in between is a
+user message. Rows that we write also keep, on an assistant message, `num_tokens`, `finish_reason` and `policy_version`
+of its completion, and, on a tool message, the ledger's `status`, `duration_s`, `output_chars` and `final`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ class _Outcome(BaseModel):
     sample_index: Annotated[int, Field(ge=0)] = 0
     finished: bool | None = None
     stop_reason: Annotated[StopReason | None, Field(strict=False)] = None
+    submission: dict[str, Any] | None = None
+    final_state: Any = None
+    environment_score: Annotated[float | None, Field(ge=0, le=1)] = None
 
 
 class _Sampled(BaseModel):
@@ -51,6 +55,7 @@ class _Ledger(BaseModel):
     status: Annotated[ToolStatus, Field(strict=False)] = ToolStatus.OK
     duration_s: float = 0.0
     output_chars: int | None = None
+    final: bool = False
 
 
 def iter_trajectories(path: str | Path, *, max_bad_lines: int = 0) -> Iterator[Trajectory]:
@@ -82,9 +87,19 @@ def trajectory_to_row(trajectory: Trajectory, *, token_ids: bool = False, **extr
         "sample_index": trajectory.sample_index,
         "finished": trajectory.finished,
         "stop_reason": trajectory.stop_reason.value,
+        **_environment_fields(trajectory),
         **extra,
         "messages": messages,
     }
+
+
+def _environment_fields(trajectory: Trajectory) -> Row:
+    fields = {
+        "submission": None if trajectory.submission is None else dict(trajectory.submission),
+        "final_state": trajectory.final_state,
+        "environment_score": trajectory.environment_score,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _turn_to_rows(turn: Turn, token_ids: bool) -> list[Row]:
@@ -111,8 +126,11 @@ def _turn_to_rows(turn: Turn, token_ids: bool) -> list[Row]:
                 "status": result.status.value,
                 "duration_s": result.duration_s,
                 "output_chars": result.output_chars,
+                **({"final": True} if result.final else {}),
             }
         )
+    if turn.follow_up is not None:
+        rows.append(Message(role="user", content=turn.follow_up).to_openai())
     return rows
 
 
@@ -137,13 +155,15 @@ def trajectory_from_row(row: Row, where: str) -> Trajectory:
             turns.append(_turn(message, validated(_Sampled, item, where, field=field)))
         elif message.role == "tool" and turns:
             turns[-1] = _with_result(turns[-1], message, item, where, field)
+        elif message.role == "user" and _answered(turns) and index < len(messages) - 1:
+            turns[-1] = replace(turns[-1], follow_up=message.content)
         elif turns or message.role == "tool":
             raise refusal(
                 where,
                 f"{field}.role",
-                expected="assistant, or tool after one",
+                expected="assistant, or tool after one, or user between two that call nothing",
                 found=message.role,
-                remedy="a trajectory is one attempt: what the student said and what its tools answered",
+                remedy="a trajectory is one attempt: what the student said, and what its tools and the user answered",
             )
     if not turns:
         raise refusal(
@@ -159,7 +179,14 @@ def trajectory_from_row(row: Row, where: str) -> Trajectory:
         sample_index=outcome.sample_index,
         turns=tuple(turns),
         stop_reason=_stop_reason(outcome, where),
+        submission=outcome.submission,
+        final_state=outcome.final_state,
+        environment_score=outcome.environment_score,
     )
+
+
+def _answered(turns: list[Turn]) -> bool:
+    return bool(turns) and turns[-1].follow_up is None and not turns[-1].message.tool_calls
 
 
 def _turn(message: Message, sampled: _Sampled) -> Turn:
@@ -189,6 +216,7 @@ def _with_result(turn: Turn, message: Message, item: Row, where: str, field: str
         status=ledger.status,
         duration_s=ledger.duration_s,
         output_chars=len(message.content) if ledger.output_chars is None else ledger.output_chars,
+        final=ledger.final,
     )
     order = {call.call_id: place for place, call in enumerate(calls)}
     both = sorted((*results, result), key=lambda r: order.get(r.call_id, len(order)))
@@ -207,7 +235,7 @@ def _stop_reason(outcome: _Outcome, where: str) -> StopReason:
                 remedy="say whether the student ended by itself",
             )
         return StopReason.ANSWERED if finished else StopReason.MAX_COMPLETION_TOKENS
-    if finished is not None and finished is not (stated is StopReason.ANSWERED):
+    if finished is not None and finished is not (stated in (StopReason.ANSWERED, StopReason.CALLED)):
         raise refusal(
             where,
             "stop_reason",

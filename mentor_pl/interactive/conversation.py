@@ -171,14 +171,14 @@ class Conversation:
         try:
             while student.stop_reason is None:
                 completion = yield from self._complete(student.request())
-                calls = student.advance(completion)
+                waits = student.advance(completion)
                 assert student.message is not None
                 yield TurnEnded(message=student.message)
-                if calls:
-                    results = student.episode.run_tools(calls)
-                    for call, result in zip(calls, results, strict=True):
+                if waits:
+                    response = student.episode.respond()
+                    for call, result in zip(student.message.tool_calls, response.results, strict=True):
                         yield ToolAnswered(call=call, result=result)
-                    student.resume(calls, results)
+                    student.resume(response)
             trajectory = student.episode.finish()
         except BaseException:  # Ctrl-C, or a reader that stops listening, among others
             student.episode.close()

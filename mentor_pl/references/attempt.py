@@ -15,7 +15,7 @@ from mentor_pl.references.budget import Account
 from mentor_pl.references.journal import Journal, journal_key
 from mentor_pl.references.replies import as_it_came, kind_of_end, message_from_reply, with_own_ids
 from mentor_pl.references.teacher import ChatTeacher, Reply, Stopped
-from mentor_pl.rollout.agent_loop import Episode
+from mentor_pl.rollout.agent_loop import Episode, Response
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import StopReason, Trajectory
 
@@ -101,6 +101,7 @@ class Attempt:
         self, prompt: Reference, sample: int, *, endpoint: Endpoint, toolbox: ToolBox, limits: AttemptLimits
     ) -> None:
         self._endpoint = endpoint
+        self._tools = toolbox.offered(prompt)
         self._episode = Episode(
             reference=prompt,
             sample_index=sample,
@@ -123,28 +124,31 @@ class Attempt:
         with closing(episode):
             while episode.stop_reason is None:
                 key, reply = self._endpoint.reply(
-                    episode.messages(), prompt.tools, prompt.reference_id, episode.sample_index
+                    episode.messages(), self._tools, prompt.reference_id, episode.sample_index
                 )
                 end = kind_of_end(reply.finish_reason)
                 if end not in ("finished", "length"):
                     raise WithheldError(reply.finish_reason)
                 cut_off = StopReason.MAX_COMPLETION_TOKENS if end == "length" else None
                 message = with_own_ids(reply.message, episode.num_calls)
-                if calls := episode.take(message, stop_reason=cut_off):
-                    episode.resume(self._results(key, calls))
+                if episode.take(message, stop_reason=cut_off):
+                    self._resume(key, message.tool_calls)
             return episode.finish()
 
-    def _results(self, key: str, calls: Sequence[ToolCall]) -> tuple[ToolResult, ...]:
+    def _resume(self, key: str, calls: Sequence[ToolCall]) -> None:
         row = self._endpoint.journal.get("results", key)
         if row is not None and len(row["results"]) == len(calls):
-            return tuple(
+            results = tuple(
                 ToolResult(call_id=call.call_id, **{**item, "status": ToolStatus(item["status"])})
                 for call, item in zip(calls, row["results"], strict=True)
             )
-        results = self._episode.run_tools(calls)
-        if not any(result.status is ToolStatus.INFRASTRUCTURE for result in results):
-            self._endpoint.journal.put("results", key, {"results": [_result_row(result) for result in results]})
-        return results
+            self._episode.resume(Response(results=results, follow_up=row.get("follow_up")), looked_up=True)
+            return
+        response = self._episode.respond()
+        if not any(result.status is ToolStatus.INFRASTRUCTURE for result in response.results):
+            entry = {"results": [_result_row(result) for result in response.results], "follow_up": response.follow_up}
+            self._endpoint.journal.put("results", key, entry)
+        self._episode.resume(response)
 
 
 def _result_row(result: ToolResult) -> dict[str, object]:
@@ -153,4 +157,5 @@ def _result_row(result: ToolResult) -> dict[str, object]:
         "status": result.status.value,
         "duration_s": result.duration_s,
         "output_chars": result.output_chars,
+        "final": result.final,
     }

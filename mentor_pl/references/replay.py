@@ -66,7 +66,7 @@ def _rerun(reference: Reference, trajectory: Trajectory | None, toolbox: ToolBox
     if trajectory is not None and trajectory.tool_calls == reference.tool_calls:
         recorded = _recorded(trajectory)
     with ExitStack() as stack:
-        run = stack.enter_context(toolbox.session([tool.name for tool in reference.tools]))
+        run = stack.enter_context(toolbox.session(reference))
         for place, call in enumerate(reference.tool_calls):
             result = run(call)
             if not result.ok:

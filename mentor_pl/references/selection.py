@@ -106,4 +106,5 @@ def reference_of(trajectory: Trajectory, prompt: Reference, *, reference_id: str
         tool_calls=called(messages),
         messages=messages,
         teacher=teacher,
+        expected_state=prompt.expected_state if prompt.expected_state is not None else trajectory.final_state,
     )

@@ -2,8 +2,10 @@ r"""Where a trajectory's answer stands: in the student's last message, outside i
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from mentor_pl.trajectory import Trajectory
 
@@ -16,10 +18,13 @@ _BOX = re.compile(r"\\boxed\s*\{")
 def final_answer(trajectory: Trajectory, place: AnswerPlace = "last_box") -> str | None:
     """Return the answer that a trajectory ends with; None where it has none, or where the student did not finish.
 
-    Only the student's last message is read: no prompt, no tool's output, no earlier turn.
+    Only the student's last message is read: no prompt, no tool's output, no earlier turn. Where a tool takes the answer
+    (`final_tools`), it is that call's only argument, or all of them as a JSON object.
     """
     if not trajectory.finished:
         return None
+    if trajectory.submission is not None:
+        return _submitted(trajectory.submission)
     text = without_reasoning(trajectory.final_text)
     if place == "text":
         return text.strip() or None
@@ -27,6 +32,13 @@ def final_answer(trajectory: Trajectory, place: AnswerPlace = "last_box") -> str
     if not found or (place == "only_box" and len(found) > 1):
         return None
     return found[-1]
+
+
+def _submitted(arguments: Mapping[str, Any]) -> str:
+    values = list(arguments.values())
+    if len(values) == 1 and isinstance(values[0], str):
+        return values[0]
+    return json.dumps(values[0] if len(values) == 1 else dict(arguments), ensure_ascii=False)
 
 
 def without_reasoning(text: str) -> str:

@@ -1,59 +1,77 @@
 """The agent loop: assistant turns, tool calls, their budgets, and why an attempt ended.
 
 One loop serves every speaker. `Episode` knows messages only; a teacher behind an endpoint uses it directly.
-`StudentEpisode` adds the student's tokens; rollouts, evaluation and chat use it.
+`student_episode.py` adds the student's tokens; rollouts, evaluation and chat use it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from hashlib import blake2b
+from dataclasses import dataclass, replace
+from typing import Any
 
-from mentor_pl.chat.protocol import ChatProtocol
-from mentor_pl.engines.base import GenerationRequest
+from mentor_pl.errors import ToolBackendError
 from mentor_pl.messages import Message, ToolCall, ToolResult, ToolStatus
 from mentor_pl.reference import Reference
-from mentor_pl.rollout.limits import RolloutLimits
-from mentor_pl.tools.base import ToolSession
+from mentor_pl.rollout.user import User
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import Completion, StopReason, Trajectory, Turn, messages_of
 
 
-def sample_seed(seed: int, reference_id: str, sample_index: int) -> int:
-    """Derive the seed of one sample (63 bits); it does not depend on rank or batch."""
-    digest = blake2b(f"{seed}/{reference_id}/{sample_index}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """What comes back after an assistant message.
+
+    Attributes:
+        results: One for each call of the message, in the same order; empty where it calls nothing.
+        follow_up: What the user says next; None where nobody speaks.
+    """
+
+    results: tuple[ToolResult, ...] = ()
+    follow_up: str | None = None
 
 
 class Episode:
     """One attempt at one prompt under way, whoever speaks.
 
-    Per turn: `take` an assistant message; where that gives calls, `run_tools` (or look the results up) and `resume`.
+    Per turn: `take` an assistant message; where that waits for a response, `respond` (or look it up) and `resume`.
     The episode is over once `stop_reason` is set; `finish` then returns the trajectory.
 
     Args:
-        reference: The prompt, and the tools that it offers.
+        reference: The prompt, the tools that it offers, and what the user says afterwards.
         sample_index: Position within its group.
         toolbox: Runs the calls.
         max_turns: Assistant turns, the answer included.
         max_tool_calls: Tool calls over all turns; a turn that would exceed it is not run.
+        user: Speaks once the reference's own follow-ups are said; nobody where None.
     """
 
     def __init__(
-        self, *, reference: Reference, sample_index: int, toolbox: ToolBox, max_turns: int, max_tool_calls: int
+        self,
+        *,
+        reference: Reference,
+        sample_index: int,
+        toolbox: ToolBox,
+        max_turns: int,
+        max_tool_calls: int,
+        user: User | None = None,
     ) -> None:
         self.reference = reference
         self.sample_index = sample_index
         self.stop_reason: StopReason | None = None
         self.num_calls = 0
         """Calls written so far."""
-        self._toolbox = toolbox
-        self._max_turns, self._max_tool_calls = max_turns, max_tool_calls
+        self._max_turns, self._max_tool_calls, self._user = max_turns, max_tool_calls, user
         self._turns: list[Turn] = []
-        self._calling: Turn | None = None
-        self._tools: ToolSession | None = None
+        self._waiting: Turn | None = None
+        self._unseen: list[ToolCall] = []
+        self._num_follow_ups = 0
+        self._submission: Mapping[str, Any] | None = None
+        self._final_tools = toolbox.final_tools
+        self._tells_state = toolbox.tells_state
         self._exit = ExitStack()
+        self._tools = self._exit.enter_context(toolbox.session(reference))
 
     def messages(self) -> tuple[Message, ...]:
         """Return the conversation so far, the prompt included."""
@@ -66,7 +84,7 @@ class Episode:
         completion: Completion | None = None,
         prompt_ids: tuple[int, ...] = (),
         stop_reason: StopReason | None = None,
-    ) -> tuple[ToolCall, ...]:
+    ) -> bool:
         """Take an assistant message in.
 
         Args:
@@ -76,149 +94,102 @@ class Episode:
             stop_reason: Why the episode ends with this message, whatever it calls: it was cut off, for example.
 
         Returns:
-            The calls to run now, whose results go to `resume`; none where the episode has ended.
+            True where the message waits for a response, which goes to `resume`; False where the episode has ended.
         """
         turn = Turn(prompt_ids=prompt_ids, completion=completion or Completion(), message=message)
         self.num_calls += len(message.tool_calls)
         self.stop_reason = stop_reason or self._stop_reason(message)
         if self.stop_reason is None:
-            self._calling = turn
-            return message.tool_calls
+            self._waiting = turn
+            return True
         self._turns.append(turn)
-        return ()
+        return False
 
     def _stop_reason(self, message: Message) -> StopReason | None:
-        if not message.tool_calls:
+        if not message.tool_calls and self._user is None and self._num_follow_ups == len(self.reference.follow_ups):
             return StopReason.ANSWERED
         if self.num_calls > self._max_tool_calls:
             return StopReason.MAX_TOOL_CALLS
         return StopReason.MAX_TURNS if len(self._turns) + 1 >= self._max_turns else None
 
-    def run_tools(self, calls: Sequence[ToolCall]) -> tuple[ToolResult, ...]:
-        """Run the calls of a turn, in order. May be called from another thread, one turn at a time."""
-        if self._tools is None:
-            offered = frozenset(tool.name for tool in self.reference.tools)
-            self._tools = self._exit.enter_context(self._toolbox.session(offered))
-            # Where earlier results were looked up (`collect`'s journal), their calls still have to reach
-            # the tools, which may keep state.
-            for call in [call for turn in self._turns for call in turn.message.tool_calls]:
-                self._tools(call)
-        return tuple(self._tools(call) for call in calls)
+    def is_slow(self) -> bool:
+        """Say whether the response may take long: a slow tool, or a user who has to be asked."""
+        calls = self._last().message.tool_calls
+        if not calls:
+            return self._num_follow_ups == len(self.reference.follow_ups)
+        return any(self._tools.is_slow(call) for call in calls)
 
-    def resume(self, results: Sequence[ToolResult]) -> None:
-        """Take the results of the last turn's calls in."""
-        if self._calling is None:
-            raise AssertionError(f"no tool call of {self.reference.reference_id!r} waits for a result")
-        turn, self._calling = self._calling, None
-        self._turns.append(
-            Turn(
-                prompt_ids=turn.prompt_ids,
-                completion=turn.completion,
-                message=turn.message,
-                tool_results=tuple(results),
-            )
-        )
-        if any(result.status is ToolStatus.INFRASTRUCTURE for result in results):
-            self.stop_reason = StopReason.INFRASTRUCTURE
+    def respond(self) -> Response:
+        """Run the last message's calls, or let the user speak. May be called from another thread.
+
+        Raises:
+            PluginError: A tool backend broke its contract.
+        """
+        calls = self._last().message.tool_calls
+        if calls:
+            if self._unseen:  # known results (`collect`'s journal); the tools may keep state, so they see the calls
+                self._tools.run(self._unseen)
+                self._unseen = []
+            return Response(results=self._tools.run(calls))
+        if self._num_follow_ups < len(self.reference.follow_ups):
+            return Response(follow_up=self.reference.follow_ups[self._num_follow_ups])
+        assert self._user is not None  # or the episode would have ended
+        return Response(follow_up=self._user.reply(self.reference, (*self.messages(), self._last().message)))
+
+    def resume(self, response: Response, *, looked_up: bool = False) -> None:
+        """Take the response to the last message in.
+
+        Args:
+            response: See `respond`.
+            looked_up: True where it was not asked for now, so that the tools have not seen the calls.
+        """
+        waiting, self._waiting = self._last(), None
+        turn = replace(waiting, tool_results=response.results, follow_up=response.follow_up)
+        self._turns.append(turn)
+        if looked_up:
+            self._unseen += turn.message.tool_calls
+        for call, result in zip(turn.message.tool_calls, turn.tool_results, strict=True):
+            if result.status is ToolStatus.INFRASTRUCTURE:
+                self.stop_reason = StopReason.INFRASTRUCTURE
+                return
+            if result.final:
+                self.stop_reason = StopReason.CALLED
+                if call.name in self._final_tools:
+                    self._submission = call.arguments
+        if not turn.message.tool_calls:
+            self._num_follow_ups += self._num_follow_ups < len(self.reference.follow_ups)
+            if response.follow_up is None:
+                self.stop_reason = StopReason.ANSWERED
+
+    def _last(self) -> Turn:
+        if self._waiting is None:
+            raise AssertionError(f"no message of {self.reference.reference_id!r} waits for a response")
+        return self._waiting
 
     def finish(self) -> Trajectory:
-        """Close the tools' session and return the trajectory."""
-        self.close()
+        """Ask for the final state, close the tools' session, and return the trajectory. May be called from any thread."""
         if self.stop_reason is None:
             raise AssertionError(f"the episode of {self.reference.reference_id!r} is still under way")
+        stop_reason, state, score = self.stop_reason, None, None
+        try:
+            if self._tells_state and stop_reason is not StopReason.INFRASTRUCTURE:
+                if self._unseen:
+                    self._tools.run(self._unseen)
+                state, score = self._tools.state(), self._tools.score()
+        except ToolBackendError:
+            stop_reason = StopReason.INFRASTRUCTURE
+        finally:
+            self.close()
         return Trajectory(
             reference_id=self.reference.reference_id,
             sample_index=self.sample_index,
             turns=tuple(self._turns),
-            stop_reason=self.stop_reason,
+            stop_reason=stop_reason,
+            submission=self._submission,
+            final_state=state,
+            environment_score=score,
         )
 
     def close(self) -> None:
         """Close the tools' session, also of an episode that will not be finished. May be called again."""
         self._exit.close()
-
-
-class StudentEpisode:
-    """An episode of the student: what it sampled is kept as sampled, and only new messages are rendered.
-
-    Args:
-        index: Names the row to the engine.
-        episode: Messages, calls and results.
-        seed: Of the run.
-        prompt_ids: The rendered prompt.
-        protocol: Renders and reads the student's conversations.
-        limits: Budgets of the trajectory.
-        max_context: Longest conversation in tokens that the student can take.
-    """
-
-    def __init__(
-        self,
-        *,
-        index: int,
-        episode: Episode,
-        seed: int,
-        prompt_ids: tuple[int, ...],
-        protocol: ChatProtocol,
-        limits: RolloutLimits,
-        max_context: int,
-    ) -> None:
-        self.index = index
-        self.episode = episode
-        self._seed = sample_seed(seed, episode.reference.reference_id, episode.sample_index)
-        self._protocol = protocol
-        self._limits = limits
-        self._max_context = max_context
-        self._token_ids = list(prompt_ids)
-        self._next_prompt_ids = prompt_ids
-        self._num_sampled = 0
-        self.message: Message | None = None
-        """The last turn, parsed."""
-
-    @property
-    def stop_reason(self) -> StopReason | None:
-        """Why the episode ended; None while it goes on."""
-        return self.episode.stop_reason
-
-    def request(self) -> GenerationRequest:
-        """Return the request for the next turn."""
-        return GenerationRequest(
-            row=self.index, token_ids=tuple(self._token_ids), max_new_tokens=self._budget(), seed=self._seed
-        )
-
-    def advance(self, completion: Completion) -> tuple[ToolCall, ...]:
-        """Take a completion in.
-
-        Returns:
-            The calls to run now, whose results go to `resume`; none where the episode has ended.
-        """
-        parsed = self._protocol.parse(completion.token_ids, first_index=self.episode.num_calls)
-        self.message = parsed.message
-        self._token_ids += completion.token_ids
-        self._num_sampled += len(completion.token_ids)
-        stop_reason = None
-        if completion.finish_reason == "length":  # cut off: whatever it was about to call is not run
-            stop_reason = self._exhausted()
-        elif parsed.forged:
-            stop_reason = StopReason.FORGED_ROLE
-        return self.episode.take(
-            parsed.message, completion=completion, prompt_ids=self._next_prompt_ids, stop_reason=stop_reason
-        )
-
-    def resume(self, calls: Sequence[ToolCall], results: Sequence[ToolResult]) -> None:
-        """Take the results of the last turn's calls in; afterwards `stop_reason` is set or `request` is due."""
-        self.episode.resume(results)
-        if self.episode.stop_reason is not None:
-            return
-        self._next_prompt_ids = self._protocol.tool_result_ids(
-            calls, results, max_tokens=self._limits.max_tool_result_tokens
-        )
-        self._token_ids += self._next_prompt_ids
-        if self._budget() < 1:
-            self.episode.stop_reason = self._exhausted()
-
-    def _budget(self) -> int:
-        return min(self._limits.max_completion_tokens - self._num_sampled, self._max_context - len(self._token_ids))
-
-    def _exhausted(self) -> StopReason:
-        tokens_left = self._limits.max_completion_tokens - self._num_sampled
-        return StopReason.MAX_COMPLETION_TOKENS if tokens_left < 1 else StopReason.MAX_CONTEXT

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.engines.base import EngineSession, EngineStatistics, RolloutEngine, SamplingParams
 from mentor_pl.errors import ConfigError
-from mentor_pl.messages import ToolCall, ToolResult, ToolSpec
+from mentor_pl.messages import ToolSpec
 from mentor_pl.reference import Reference
-from mentor_pl.rollout.agent_loop import Episode, StudentEpisode
+from mentor_pl.rollout.agent_loop import Episode, Response
 from mentor_pl.rollout.limits import RolloutLimits
+from mentor_pl.rollout.student_episode import StudentEpisode
+from mentor_pl.rollout.user import User
+from mentor_pl.tools.threads import DaemonThreads
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import Completion, Trajectory, TrajectoryGroup
 
@@ -19,8 +22,6 @@ Prompt = tuple[Reference, ...]
 """All references of one prompt, at least one."""
 
 _STOP_POLL_S = 1.0
-
-_Results = Future[tuple[ToolResult, ...]]
 
 
 class RolloutStopped(Exception):
@@ -35,25 +36,34 @@ class RolloutRunner:
         toolbox: Runs its calls.
         limits: Budgets of each trajectory.
         max_context: Longest conversation in tokens that the student can take.
+        user: Speaks once a reference's own follow-ups are said; nobody where None.
     """
 
-    def __init__(self, *, protocol: ChatProtocol, toolbox: ToolBox, limits: RolloutLimits, max_context: int) -> None:
+    def __init__(
+        self,
+        *,
+        protocol: ChatProtocol,
+        toolbox: ToolBox,
+        limits: RolloutLimits,
+        max_context: int,
+        user: User | None = None,
+    ) -> None:
         self.protocol = protocol
         self.toolbox = toolbox
         self.limits = limits
         self.max_context = max_context
         self.statistics = EngineStatistics()
         """What the engine computed in the last run."""
-        self._specs = {spec.name: spec for spec in toolbox.specs}
+        self.user = user
 
     @property
     def tool_names(self) -> tuple[str, ...]:
-        """Every tool that our backends offer."""
-        return tuple(self._specs)
+        """Every tool that is the same for all prompts."""
+        return tuple(spec.name for spec in self.toolbox.specs)
 
     def offered(self, reference: Reference) -> list[ToolSpec]:
         """Return a reference's tools, as our backends describe them."""
-        return [self._specs.get(tool.name, tool) for tool in reference.tools]
+        return self.toolbox.offered(reference)
 
     def prompt_ids(self, reference: Reference) -> tuple[int, ...]:
         """Render a reference's prompt."""
@@ -79,6 +89,7 @@ class RolloutRunner:
                 toolbox=self.toolbox,
                 max_turns=self.limits.max_turns,
                 max_tool_calls=self.limits.max_tool_calls,
+                user=self.user,
             ),
             seed=seed,
             prompt_ids=prompt_ids,
@@ -127,15 +138,13 @@ class RolloutRunner:
                 self.episode(references[0], prompt_ids, index=len(rows) + sample, sample_index=sample, seed=seed)
                 for sample in range(group_size)
             ]
-        pool = ThreadPoolExecutor(self.limits.max_concurrent_tools, thread_name_prefix="tools")
+        pool = DaemonThreads("tools", self.limits.max_concurrent_tools)
         try:
             with engine.session(sampling, self.protocol.stop_token_ids) as session:
-                done = _Loop(rows, session, pool, self.toolbox, self.limits.park_after_s, should_stop).run()
+                done = _Loop(rows, session, pool, self.limits.park_after_s, should_stop).run()
                 self.statistics = session.statistics
         finally:
-            pool.shutdown(
-                wait=False, cancel_futures=True
-            )  # where the rollout broke off, calls may run to their time limit
+            pool.close()  # where the rollout broke off, calls may run to their time limit
             for row in rows:
                 row.episode.close()
         return [
@@ -154,19 +163,17 @@ class _Loop:
         self,
         rows: Sequence[StudentEpisode],
         session: EngineSession,
-        pool: ThreadPoolExecutor,
-        toolbox: ToolBox,
+        pool: DaemonThreads,
         park_after_s: float,
         should_stop: Callable[[], bool],
     ) -> None:
         self._rows = rows
         self._session = session
         self._pool = pool
-        self._toolbox = toolbox
         self._park_after_s = park_after_s
         self._should_stop = should_stop
-        self._parked: dict[_Results, tuple[StudentEpisode, tuple[ToolCall, ...]]] = {}
-        self._done: dict[int, Trajectory] = {}
+        self._parked: dict[Future[Response], StudentEpisode] = {}
+        self._done: dict[int, Future[Trajectory]] = {}
 
     def run(self) -> list[Trajectory]:
         self._session.submit([row.request() for row in self._rows])
@@ -178,33 +185,32 @@ class _Loop:
             if not completions and self._parked:  # nothing to decode: wait for tools
                 wait(self._parked, timeout=_STOP_POLL_S, return_when=FIRST_COMPLETED)
             self._resume([future for future in self._parked if future.done()])
-        return [self._done[row.index] for row in self._rows]
+        return [self._done[row.index].result() for row in self._rows]
 
     def _interrupted(self) -> bool:
         return self._should_stop() or any(future.done() for future in self._parked)
 
     def _take_completions(self, completions: Iterable[tuple[int, Completion]]) -> None:
-        awaited: list[_Results] = []
+        awaited: list[Future[Response]] = []
         # Rows in order, whatever order the engine finished them in: a seeded run repeats exactly.
         for index, completion in sorted(completions, key=lambda item: item[0]):
             row = self._rows[index]
-            calls = row.advance(completion)
-            if not calls:
+            if not row.advance(completion):
                 self._finish(row)
                 continue
-            future = self._pool.submit(row.episode.run_tools, calls)
-            self._parked[future] = row, calls
-            if not any(self._toolbox.is_slow(call.name) for call in calls):
+            future = self._pool.submit(row.episode.respond)
+            self._parked[future] = row
+            if not row.episode.is_slow():
                 awaited.append(future)
         if awaited:
             wait(awaited, timeout=self._park_after_s)
             self._resume([future for future in awaited if future.done()])
 
-    def _resume(self, futures: Iterable[_Results]) -> None:
+    def _resume(self, futures: Iterable[Future[Response]]) -> None:
         ready: list[StudentEpisode] = []
         for future in list(futures):
-            row, calls = self._parked.pop(future)
-            row.resume(calls, future.result())
+            row = self._parked.pop(future)
+            row.resume(future.result())
             if row.stop_reason is None:
                 ready.append(row)
             else:
@@ -213,4 +219,4 @@ class _Loop:
 
     def _finish(self, row: StudentEpisode) -> None:
         self._session.release(row.index)
-        self._done[row.index] = row.episode.finish()
+        self._done[row.index] = self._pool.submit(row.episode.finish)

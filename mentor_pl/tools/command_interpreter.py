@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from mentor_pl.errors import ConfigError, ToolBackendError
 from mentor_pl.messages import ToolCall, ToolResult, ToolSpec
+from mentor_pl.reference import Reference
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.interpreter import MAX_OUTPUT_BYTES, interpreted, python_spec, refused_code
 from mentor_pl.tools.results import refused
@@ -38,6 +39,8 @@ class CommandInterpreter(ToolBackend):
     Raises:
         ConfigError: The program does not exist, or a limit is not above 0.
     """
+
+    parallel = True
 
     def __init__(
         self,
@@ -64,9 +67,9 @@ class CommandInterpreter(ToolBackend):
         """One tool, which takes `code`."""
         return (self._spec,)
 
-    def session(self) -> AbstractContextManager[ToolSession]:
+    def session(self, reference: Reference | None = None) -> AbstractContextManager[ToolSession]:
         """Open a session; calls share nothing."""
-        return nullcontext(self._run)
+        return nullcontext(ToolSession(run=self._run))
 
     def _run(self, call: ToolCall) -> ToolResult:
         if refusal := refused(call, (self._spec.name,)) or refused_code(call):

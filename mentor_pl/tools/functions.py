@@ -6,12 +6,14 @@ import queue
 import threading
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 from mentor_pl.errors import ConfigError, ToolBackendError
 from mentor_pl.messages import ToolCall, ToolResult, ToolSpec
+from mentor_pl.reference import Reference
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.results import failed, refused
-from mentor_pl.tools.workers.process import FunctionWorker, SessionChild, WorkerLost, run_or_explain
+from mentor_pl.tools.workers.process import FunctionWorker, Question, SessionChild, WorkerLost, run_or_explain
 
 
 class PythonFunctions(ToolBackend):
@@ -23,6 +25,9 @@ class PythonFunctions(ToolBackend):
     Args:
         module: Import path (`my_package.tools`) or path of a `.py` file. With `:Class` behind it, the tools are the class's public
             methods and each trajectory gets an instance of its own, in a process of its own: what it keeps between calls is its state.
+            A constructor with a parameter `initial_state` is given that of the reference (None where it has none). The methods
+            `state()`, which returns the state as JSON, and `score()`, which judges it in [0, 1], are no tools; they are asked at
+            the trajectory's end.
         functions: Names to offer; by default `__all__`, or else every public function that the module defines.
         timeout_s: Seconds that one call may take before it is killed.
         workers: Processes for plain functions, and so how many calls run at once. Started as needed. A class needs one only.
@@ -50,6 +55,8 @@ class PythonFunctions(ToolBackend):
         self._timeout_s, self._max_output_chars = timeout_s, max_output_chars
         first = self._start()
         self._specs, self.stateful = first.specs, first.stateful
+        self._questions = first.questions
+        self.parallel, self.tells_state = not first.stateful, bool(first.questions)
         self._names = tuple(spec.name for spec in self._specs)
         # Last in, first out: a lone thread always meets the same, warm worker. None stands for one not started yet.
         self._idle: queue.LifoQueue[FunctionWorker | None] = queue.LifoQueue()
@@ -67,9 +74,11 @@ class PythonFunctions(ToolBackend):
         """The functions as tools, in the order of the module."""
         return self._specs
 
-    def session(self) -> AbstractContextManager[ToolSession]:
+    def session(self, reference: Reference | None = None) -> AbstractContextManager[ToolSession]:
         """Open a session: for a class a process with its own instance, for plain functions nothing at all."""
-        return self._own_process() if self.stateful else nullcontext(self._run)
+        if not self.stateful:
+            return nullcontext(ToolSession(run=self._run))
+        return self._own_process(None if reference is None else reference.initial_state)
 
     def _run(self, call: ToolCall) -> ToolResult:
         if refusal := refused(call, self._names):
@@ -91,16 +100,16 @@ class PythonFunctions(ToolBackend):
         finally:
             self._idle.put(worker)
 
-    def _open_child(self) -> SessionChild:
+    def _open_child(self, initial_state: Any) -> SessionChild:
         with self._forking_lock:
             if not self._forking.alive:
                 self._forking.kill()
                 self._forking = self._start()
-        return self._forking.open_session(self._timeout_s)
+        return self._forking.open_session(self._timeout_s, initial_state)
 
     @contextmanager
-    def _own_process(self) -> Generator[ToolSession]:
-        child = self._open_child()
+    def _own_process(self, initial_state: Any) -> Generator[ToolSession]:
+        child = self._open_child(initial_state)
         lost = False
 
         def run(call: ToolCall) -> ToolResult:
@@ -118,8 +127,18 @@ class PythonFunctions(ToolBackend):
                 child.end()
             return result
 
+        def ask(question: Question) -> Any:
+            # A student that has broken its environment has reached no state, and nothing of worth.
+            if lost:
+                return None if question == "state" else 0.0
+            return child.ask(question, self._timeout_s)
+
         try:
-            yield run
+            yield ToolSession(
+                run=run,
+                state=(lambda: ask("state")) if "state" in self._questions else None,
+                score=(lambda: ask("score")) if "score" in self._questions else None,
+            )
         finally:
             child.end()
 

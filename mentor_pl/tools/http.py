@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mentor_pl.errors import ConfigError, ToolBackendError
 from mentor_pl.messages import ToolCall, ToolResult, ToolSpec, ToolStatus
+from mentor_pl.reference import Reference
 from mentor_pl.tools.arguments import ArgumentsValidator
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.results import failed, refused, truncated
@@ -70,6 +71,7 @@ class HTTP(ToolBackend):
         if len(self._endpoints) < len(declared):
             raise ConfigError(f"HTTP declares a name twice among {', '.join(endpoint.name for endpoint in declared)}")
         self._specs = tuple(endpoint.spec for endpoint in declared)
+        self.parallel = all(endpoint.method == "GET" for endpoint in declared)  # others may depend on their order
         self._parameters = {spec.name: spec.parameters for spec in self._specs}
         self._validators = {spec.name: ArgumentsValidator(spec) for spec in self._specs}
         self._headers: dict[str, str] = {}
@@ -91,9 +93,9 @@ class HTTP(ToolBackend):
         """One tool for each endpoint."""
         return self._specs
 
-    def session(self) -> AbstractContextManager[ToolSession]:
+    def session(self, reference: Reference | None = None) -> AbstractContextManager[ToolSession]:
         """Open a session; calls share nothing."""
-        return nullcontext(self._run)
+        return nullcontext(ToolSession(run=self._run))
 
     def _run(self, call: ToolCall) -> ToolResult:
         if refusal := refused(call, self._endpoints):

@@ -11,6 +11,7 @@ from typing import Any
 
 from mentor_pl.errors import ConfigError
 from mentor_pl.messages import ToolCall, ToolResult, ToolSpec, ToolStatus
+from mentor_pl.reference import Reference
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.results import failed, refused, truncated
 from mentor_pl.tools.sandbox import kernel
@@ -86,7 +87,8 @@ class PythonInterpreter(ToolBackend):
             namespaces=namespaces,
             max_output_bytes=MAX_OUTPUT_BYTES,
         )
-        self._timeout_s, self._max_output_chars, self.stateful = timeout_s, max_output_chars, keep_variables
+        self._timeout_s, self._max_output_chars = timeout_s, max_output_chars
+        self.stateful, self.parallel = keep_variables, not keep_variables
         self._sandboxes = [Sandbox(settings) for _ in range(workers)]
         self._sandboxes[0].start()
         self._idle: queue.LifoQueue[Sandbox] = queue.LifoQueue()
@@ -106,13 +108,13 @@ class PythonInterpreter(ToolBackend):
         return dict(self._sandboxes[0].features)
 
     @contextmanager
-    def session(self) -> Generator[ToolSession]:
+    def session(self, reference: Reference | None = None) -> Generator[ToolSession]:
         """Open a session; its process is forked with the first call."""
         if not self.stateful:
-            yield self._run_apart
+            yield ToolSession(run=self._run_apart)
             return
         with next(self._next_for_session).session() as run:
-            yield lambda call: self._answer(call, run)
+            yield ToolSession(run=lambda call: self._answer(call, run))
 
     def _run_apart(self, call: ToolCall) -> ToolResult:
         def run(code: bytes, timeout_s: float) -> Outcome:

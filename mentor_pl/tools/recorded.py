@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from mentor_pl.errors import ConfigError, DataFileError
 from mentor_pl.messages import ToolCall, ToolResult, ToolSpec, ToolStatus
+from mentor_pl.reference import Reference
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.results import refused
 
@@ -35,7 +36,7 @@ class Recorded(ToolBackend):
         only_replay: True runs nothing: a call that is not on record is a `ConfigError`.
 
     Raises:
-        ConfigError: `impure` names a tool that the backend does not offer, or a file to replay from does not exist.
+        ConfigError: The backend cannot be recorded, `impure` names a tool that it does not offer, or a file to replay from does not exist.
         DataFileError: A line of the file cannot be used; names file and line.
     """
 
@@ -52,7 +53,12 @@ class Recorded(ToolBackend):
             raise ConfigError(f"Recorded.impure names {unknown[0]!r}; the backend's tools are {', '.join(names)}")
         if only_replay and not Path(path).is_file():
             raise ConfigError(f"Recorded.path: there is no file {path!r} to replay; record one with only_replay: false")
-        self.slow, self.stateful = backend.slow, backend.stateful
+        if backend.tells_state or backend.per_prompt:
+            raise ConfigError(
+                f"Recorded.backend is {type(backend).__name__}, which keeps a state that is told at the end or has tools "
+                "that differ from prompt to prompt; neither can be recorded"
+            )
+        self.slow, self.stateful, self.parallel = backend.slow, backend.stateful, backend.parallel
         self._backend, self._names = backend, names
         self._impure, self._version, self._only_replay = frozenset(impure or ()), version, only_replay
         self._path = Path(path)
@@ -72,10 +78,10 @@ class Recorded(ToolBackend):
         return self._backend.specs
 
     @contextmanager
-    def session(self) -> Generator[ToolSession]:
+    def session(self, reference: Reference | None = None) -> Generator[ToolSession]:
         """Open a session; the backend's own opens with the first call that has to run."""
         with ExitStack() as stack:
-            replay = _Session(self._backend, stack)
+            replay = _Session(self._backend, stack, reference)
 
             def run(call: ToolCall) -> ToolResult:
                 if refusal := refused(call, self._names):
@@ -97,7 +103,7 @@ class Recorded(ToolBackend):
                     replay.state = _key({**question, "content": result.content})
                 return result
 
-            yield run
+            yield ToolSession(run=run)
 
     def _question(self, call: ToolCall, state: str) -> dict[str, Any]:
         return {"tool": call.name, "arguments": dict(call.arguments), "version": self._version, "state": state}
@@ -121,15 +127,17 @@ class Recorded(ToolBackend):
 class _Session:
     """The backend's side of a session: opened late, and brought up to date before it is used."""
 
-    def __init__(self, backend: ToolBackend, stack: ExitStack) -> None:
-        self._backend, self._stack = backend, stack
+    def __init__(self, backend: ToolBackend, stack: ExitStack, reference: Reference | None) -> None:
+        self._backend, self._stack, self._reference = backend, stack, reference
+        self._opening = threading.Lock()
         self._inner: ToolSession | None = None
         self.skipped: list[ToolCall] = []
         self.state = ""
 
     def run(self, call: ToolCall) -> ToolResult:
-        if self._inner is None:
-            self._inner = self._stack.enter_context(self._backend.session())
+        with self._opening:
+            if self._inner is None:
+                self._inner = self._stack.enter_context(self._backend.session(self._reference))
         while self._backend.stateful and self.skipped:
             self._inner(self.skipped.pop(0))
         return self._inner(call)

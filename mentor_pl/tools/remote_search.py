@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from mentor_pl.errors import ConfigError, ToolBackendError
 from mentor_pl.messages import ToolCall, ToolResult, ToolSpec, ToolStatus
+from mentor_pl.reference import Reference
 from mentor_pl.tools.arguments import ArgumentsValidator
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.results import failed, refused
@@ -36,6 +37,7 @@ class RemoteSearch(ToolBackend):
     """
 
     slow = True
+    parallel = True
 
     def __init__(
         self,
@@ -59,9 +61,9 @@ class RemoteSearch(ToolBackend):
         """One tool, which takes `query`."""
         return (self._spec,)
 
-    def session(self) -> AbstractContextManager[ToolSession]:
+    def session(self, reference: Reference | None = None) -> AbstractContextManager[ToolSession]:
         """Open a session; calls share nothing."""
-        return nullcontext(self._run)
+        return nullcontext(ToolSession(run=self._run))
 
     def _run(self, call: ToolCall) -> ToolResult:
         if refusal := refused(call, (self._spec.name,)):

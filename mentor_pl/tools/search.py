@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from mentor_pl.errors import ConfigError, DataFileError
 from mentor_pl.messages import ToolCall, ToolResult, ToolSpec
+from mentor_pl.reference import Reference
 from mentor_pl.tools.arguments import ArgumentsValidator
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.results import failed, refused
@@ -33,6 +34,8 @@ class Search(ToolBackend):
         ConfigError: `bm25s` is not installed, a limit is not above 0, or the corpus does not exist.
         DataFileError: A line cannot be used; names file and line.
     """
+
+    parallel = True
 
     def __init__(
         self,
@@ -62,9 +65,9 @@ class Search(ToolBackend):
         """One tool, which takes `query`."""
         return (self._spec,)
 
-    def session(self) -> AbstractContextManager[ToolSession]:
+    def session(self, reference: Reference | None = None) -> AbstractContextManager[ToolSession]:
         """Open a session; calls share nothing."""
-        return nullcontext(self._run)
+        return nullcontext(ToolSession(run=self._run))
 
     def _tokens(self, texts: list[str]) -> list[list[str]]:
         return self._bm25s.tokenize(texts, return_ids=False, show_progress=False)

@@ -1,97 +1,100 @@
-"""Several backends as one set of tools: who offers what, who runs which call, and what a failure is called."""
+"""Several backends as one set of tools: who offers what, and a session that runs a trajectory's calls."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from mentor_pl.errors import ConfigError, ToolBackendError
-from mentor_pl.messages import ToolCall, ToolResult, ToolSpec, ToolStatus
-from mentor_pl.tools.base import ToolBackend, ToolSession
-from mentor_pl.tools.results import failed, refused
-
-_ATTEMPTS = 2
+from mentor_pl.errors import ConfigError
+from mentor_pl.messages import ToolSpec
+from mentor_pl.reference import Reference
+from mentor_pl.tools.base import ToolBackend
+from mentor_pl.tools.threads import DaemonThreads
+from mentor_pl.tools.toolbox_session import ToolBoxSession
 
 
 class ToolBox:
     """The tools of all backends, by name.
 
     Args:
-        backends: In the order in which their tools are offered. Owned from here on: `close` closes them.
+        backends: In the order in which their tools are offered. Owned from here on: `close` closes them. Where a
+            prompt's tool is offered by a backend with fixed tools and by one whose tools differ from prompt to
+            prompt, the fixed one runs it; of several of the latter the first.
+        final_tools: Names of tools whose call ends the trajectory, and whose arguments are its answer.
+        call_timeout_s: Seconds that any call may take. Backends have shorter limits of their own, which are the
+            caller's to keep; one that does not keep its own has failed as infrastructure.
 
     Raises:
-        ConfigError: Two backends offer tools of one name.
+        ConfigError: Two backends offer tools of one name, or the time limit is not above 0.
     """
 
-    def __init__(self, backends: Sequence[ToolBackend]) -> None:
+    def __init__(
+        self, backends: Sequence[ToolBackend], *, final_tools: Collection[str] = (), call_timeout_s: float = 600.0
+    ) -> None:
+        if not call_timeout_s > 0:
+            raise ConfigError(f"call_timeout_s is {call_timeout_s}; it must be above 0")
+        self.final_tools = frozenset(final_tools)
+        self.call_timeout_s = call_timeout_s
+        self.tells_state = any(backend.tells_state for backend in backends)
+        """True where sessions have a final state or score."""
         self._backends = tuple(backends)
-        self._owner: dict[str, ToolBackend] = {}
-        specs: list[ToolSpec] = []
+        self._threads = DaemonThreads("tool calls")
+        self._fixed: dict[str, tuple[ToolSpec, ToolBackend]] = {}
         for backend in self._backends:
             for spec in backend.specs:
-                if (other := self._owner.get(spec.name)) is not None:
+                if spec.name in self._fixed:
+                    other = self._fixed[spec.name][1]
                     raise ConfigError(
                         f"tool {spec.name!r} is offered by both {type(other).__name__} and {type(backend).__name__}; "
                         "rename one of them, or leave it out of its backend"
                     )
-                self._owner[spec.name] = backend
-                specs.append(spec)
-        self._specs = tuple(specs)
+                self._fixed[spec.name] = spec, backend
+        self._specs = tuple(spec for spec, _ in self._fixed.values())
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
-        """Every tool of every backend."""
+        """Every tool that is the same for all prompts."""
         return self._specs
 
-    def is_slow(self, name: str) -> bool:
-        """Say whether calls of this tool wait on something remote; False for an unknown tool, which never runs."""
-        return name in self._owner and self._owner[name].slow
+    def owners(self, reference: Reference) -> dict[str, tuple[ToolSpec, ToolBackend]]:
+        """Return what is offered to a prompt, in its own order: the spec and the backend by name of the tool."""
+        found = dict(self._fixed)
+        for backend in self._backends:
+            if backend.per_prompt:
+                for spec in backend.specs_for(reference):
+                    found.setdefault(spec.name, (spec, backend))
+        return {tool.name: found[tool.name] for tool in reference.tools if tool.name in found}
+
+    def offered(self, reference: Reference) -> list[ToolSpec]:
+        """Return a prompt's tools as their backends describe them; one that no backend runs as the prompt does."""
+        owners = self.owners(reference)
+        return [owners[tool.name][0] if tool.name in owners else tool for tool in reference.tools]
+
+    def missing(self, reference: Reference) -> list[str]:
+        """Return which of a prompt's tools no backend runs."""
+        owners = self.owners(reference)
+        return [tool.name for tool in reference.tools if tool.name not in owners]
 
     @contextmanager
-    def session(self, offered: Collection[str] | None = None) -> Generator[ToolSession]:
+    def session(self, reference: Reference | None = None) -> Generator[ToolBoxSession]:
         """Open a session for one trajectory; a backend's own session opens with the first call to it.
 
         Args:
-            offered: Names that the trajectory's prompt offers; calls of others are refused. None offers all.
-
-        Yields:
-            Runs one call. It never raises: a malformed, unknown or not offered call is an error that runs nothing, and failed
-            infrastructure, tried twice, is a result with that status.
+            reference: The prompt, whose tools may be called. None offers every tool that is the same for all prompts.
         """
-        names = [spec.name for spec in self._specs if offered is None or spec.name in offered]
         with ExitStack() as stack:
-            open_sessions: dict[int, ToolSession] = {}
-
-            def opened(backend: ToolBackend) -> ToolSession:
-                if id(backend) not in open_sessions:
-                    open_sessions[id(backend)] = stack.enter_context(backend.session())
-                return open_sessions[id(backend)]
-
-            def run(call: ToolCall) -> ToolResult:
-                if refusal := refused(call, names):
-                    return refusal
-                return _persevere(call, lambda: opened(self._owner[call.name])(call))
-
-            yield run
+            yield ToolBoxSession(
+                reference=reference,
+                owners=self._fixed if reference is None else self.owners(reference),
+                backends=self._backends,
+                final_tools=self.final_tools,
+                call_timeout_s=self.call_timeout_s,
+                threads=self._threads,
+                stack=stack,
+            )
 
     def close(self) -> None:
         """Close every backend."""
+        self._threads.close()
         for backend in self._backends:
             backend.close()
-
-
-def _persevere(call: ToolCall, attempt: Callable[[], ToolResult]) -> ToolResult:
-    start = time.perf_counter()
-    reason = ""
-    for _ in range(_ATTEMPTS):
-        try:
-            return attempt()
-        except ToolBackendError as failure:
-            reason = str(failure)
-        except RecursionError:  # JSON that could just be read may be too deep to be written again
-            return failed(call, f"{call.name}: the arguments are nested too deeply")
-    duration_s = time.perf_counter() - start
-    return failed(
-        call, f"{call.name} is unavailable: {reason}", status=ToolStatus.INFRASTRUCTURE, duration_s=duration_s
-    )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from mentor_pl.engines.base import SamplingParams
 from mentor_pl.errors import ConfigError
 from mentor_pl.reference import Reference
+from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.training.module import MentorModule
 
 log = logging.getLogger(__name__)
@@ -63,18 +64,18 @@ def check_exploration(module: MentorModule, *, sampling: SamplingParams, rounds_
         )
 
 
-def check_tools(references: Iterable[Reference], *, file: str, offered: Collection[str]) -> None:
+def check_tools(references: Iterable[Reference], *, file: str, toolbox: ToolBox) -> None:
     """Check that there is a backend for every tool that a reference offers.
 
     Raises:
         ConfigError: There is none.
     """
     for reference in references:
-        missing = [tool.name for tool in reference.tools if tool.name not in offered]
-        if missing:
+        if missing := toolbox.missing(reference):
+            offered = ", ".join(sorted(spec.name for spec in toolbox.specs)) or "none that is the same for all prompts"
             raise ConfigError(
                 f"{file}: reference {reference.reference_id!r} offers the tool {missing[0]!r}, which no backend in data.tools has; "
-                f"they have {', '.join(sorted(offered))}; add the backend that has it, or leave the file out of data.references "
+                f"they have {offered}; add the backend that has it, or leave the file out of data.references "
                 "and data.evaluation"
             )
 

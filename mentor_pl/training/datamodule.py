@@ -152,7 +152,7 @@ class MentorDataModule(LightningDataModule):
         _ = self.protocol
         for name, file in self._files.items():
             references = read_references(resolve(file), max_bad_lines=self._max_bad_lines)
-            check_tools(references, file=file, offered={spec.name for spec in self.toolbox.specs})
+            check_tools(references, file=file, toolbox=self.toolbox)
             prompts = group_by_prompt(references)
             self.prompts[name] = prompts if name == "train" else prompts[: self.max_problems]
         train = len(self.prompts["train"])

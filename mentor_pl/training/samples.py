@@ -107,6 +107,8 @@ def sample_from_reference(reference: Reference, protocol: ChatProtocol, tools: l
             ids = protocol.assistant_ids(message)
             builder.sampled(ids) if message.trained else builder.given(ids)
             calls, results = message.tool_calls, {}
+        elif message.role == "user":
+            builder.given(protocol.user_message_ids(message.content))
         elif message.role == "tool":
             # Files without ids answer in order.
             call_id = message.tool_call_id or (calls[len(results)].call_id if len(results) < len(calls) else "")

@@ -13,14 +13,17 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Literal
 
-from mentor_pl.errors import ConfigError, ToolBackendError
+from mentor_pl.errors import ConfigError, PluginError, ToolBackendError
 from mentor_pl.messages import ToolCall, ToolResult, ToolSpec, ToolStatus
 from mentor_pl.tools.results import failed
 from mentor_pl.tools.workers.lifeline import Lifeline
 
 _START_TIMEOUT_S = 120.0
+
+Question = Literal["state", "score"]
+"""What an instance can be asked besides its tools."""
 
 
 class WorkerLost(Exception):
@@ -89,6 +92,7 @@ class FunctionWorker:
     Attributes:
         specs: The tools that it found.
         stateful: True where the module is a class and calls need a session.
+        questions: What an instance can be asked besides its tools.
         channel: Takes the calls of plain functions.
     """
 
@@ -122,6 +126,7 @@ class FunctionWorker:
         greeting = self._greet({"module": module, "functions": functions, "max_chars": max_chars})
         self.specs = tuple(ToolSpec(**spec) for spec in greeting["specs"])
         self.stateful: bool = greeting["stateful"]
+        self.questions: tuple[Question, ...] = tuple(greeting["questions"])
 
     def _greet(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -154,8 +159,12 @@ class FunctionWorker:
         self.channel.close()
         self._control.close()
 
-    def open_session(self, timeout_s: float) -> SessionChild:
+    def open_session(self, timeout_s: float, initial_state: Any = None) -> SessionChild:
         """Fork a child that holds a fresh instance of the user's class.
+
+        Args:
+            timeout_s: Seconds that the constructor may take.
+            initial_state: For a constructor that takes one, as JSON.
 
         Raises:
             ToolBackendError: The child cannot be made, or the class cannot be instantiated within `timeout_s`.
@@ -170,6 +179,7 @@ class FunctionWorker:
                 raise ToolBackendError(f"the tool worker is gone: {gone}") from gone
         session = SessionChild(self, pid, Connection(ours.detach()))
         try:
+            session.channel.send_bytes(json.dumps(initial_state).encode())
             complaint = json.loads(session.channel.recv_bytes()) if session.channel.poll(timeout_s) else "took too long"
         except (EOFError, OSError):
             complaint = "crashed"
@@ -193,6 +203,24 @@ class SessionChild:
         self._worker = worker
         self._pid = pid
         self._ended = False
+
+    def ask(self, question: Question, timeout_s: float) -> Any:
+        """Ask the instance for its state or score, as JSON.
+
+        Raises:
+            ToolBackendError: It does not answer within `timeout_s`.
+            PluginError: Its method raised, or returned what is not JSON.
+        """
+        try:
+            self.channel.send_bytes(f"{question}()\n{{}}".encode())
+            if not self.channel.poll(timeout_s):
+                raise ToolBackendError(f"{question}() took longer than {timeout_s:g} s")
+            status, text, _ = json.loads(self.channel.recv_bytes())
+        except (EOFError, OSError) as gone:
+            raise ToolBackendError(f"the process died in {question}(): {gone}") from gone
+        if status != "ok":
+            raise PluginError(f"the tools' class: {text.removeprefix('Error: ')}")
+        return json.loads(text)
 
     def end(self) -> None:
         """Kill the process. May be called again."""

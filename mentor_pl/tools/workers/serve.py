@@ -3,7 +3,8 @@
 Protocol over a socket pair, in frames of `multiprocessing.connection`. The first frame is the configuration as JSON, answered by the
 specs or an error. Then, for plain functions, each frame `name NEWLINE arguments-JSON` is a call, answered by `[status, text, length]`.
 For a class this process only forks: `+` with a descriptor opens a session in a child, which serves calls on that descriptor;
-`-PID` ends it. A hanging session is thus killed without touching any other.
+its first frame is the initial state as JSON. A call named `state()` or `score()` asks the instance itself. `-PID` ends it.
+A hanging session is thus killed without touching any other.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from mentor_pl.errors import ConfigError
 from mentor_pl.tools.results import truncated
 from mentor_pl.tools.schema import with_integers
 from mentor_pl.tools.workers.lifeline import watch
-from mentor_pl.tools.workers.signatures import TypedFunction, explain, load_functions
+from mentor_pl.tools.workers.signatures import QUESTIONS, TypedFunction, explain, load_functions
 
 _MAX_ERROR_CHARS = 500
 
@@ -69,6 +70,15 @@ def run_call(tool: TypedFunction, arguments: bytes, instance: Any) -> tuple[str,
     return _render(name, value)
 
 
+def answer_question(name: str, instance: Any) -> tuple[str, str]:
+    """Ask the instance for its state or score; the answer is JSON, or what went wrong."""
+    try:
+        return "ok", json.dumps(getattr(instance, name)(), allow_nan=False)
+    except BaseException as failure:
+        reason = "".join(traceback.format_exception_only(type(failure), failure)).strip()
+        return "error", f"{name}() failed: {reason[:_MAX_ERROR_CHARS]}"
+
+
 def serve_calls(channel: Connection, tools: dict[str, TypedFunction], instance: Any, max_chars: int) -> None:
     """Answer calls until the trainer closes the channel."""
     while True:
@@ -77,6 +87,10 @@ def serve_calls(channel: Connection, tools: dict[str, TypedFunction], instance: 
         except (EOFError, OSError):
             return
         name, _, arguments = frame.partition(b"\n")
+        if name in (b"state()", b"score()"):
+            status, text = answer_question(name.decode()[:-2], instance)
+            channel.send_bytes(json.dumps((status, text, len(text))).encode())
+            continue
         status, text = run_call(tools[name.decode()], arguments, instance)
         text = text.encode(
             "utf-8", "replace"
@@ -84,11 +98,13 @@ def serve_calls(channel: Connection, tools: dict[str, TypedFunction], instance: 
         channel.send_bytes(json.dumps((status, truncated(text, max_chars), len(text))).encode())
 
 
-def _serve_session(fd: int, tools: dict[str, TypedFunction], make: Callable[[], Any], max_chars: int) -> None:
+def _serve_session(fd: int, tools: dict[str, TypedFunction], make: Callable[..., Any], max_chars: int) -> None:
     """Make the session's own instance and serve it; runs in a forked child, which ends here."""
     channel = Connection(fd)
+    initial_state = json.loads(channel.recv_bytes())
     try:
-        instance = make()
+        takes_state = "initial_state" in inspect.signature(make).parameters
+        instance = make(initial_state=initial_state) if takes_state else make()
     except BaseException as failure:
         reason = "".join(traceback.format_exception_only(type(failure), failure)).strip()
         channel.send_bytes(json.dumps(f"{make!r} raised {reason[:_MAX_ERROR_CHARS]}").encode())
@@ -98,7 +114,7 @@ def _serve_session(fd: int, tools: dict[str, TypedFunction], make: Callable[[], 
 
 
 def serve_sessions(
-    control: socket.socket, tools: dict[str, TypedFunction], make: Callable[[], Any], max_chars: int
+    control: socket.socket, tools: dict[str, TypedFunction], make: Callable[..., Any], max_chars: int
 ) -> None:
     """Fork a child for each session and kill it at its end."""
     gc.freeze()  # children then do not touch, and so not copy, the pages of what is already there
@@ -133,8 +149,9 @@ def main(channel_fd: int, lifeline_fd: int) -> None:
     except ConfigError as wrong:
         channel.send_bytes(json.dumps({"error": str(wrong)}).encode())
         return
+    questions = [name for name in QUESTIONS if inspect.isfunction(getattr(owner, name, None))]
     specs = [tool.spec.to_openai()["function"] for tool in tools.values()]
-    channel.send_bytes(json.dumps({"specs": specs, "stateful": owner is not None}).encode())
+    channel.send_bytes(json.dumps({"specs": specs, "stateful": owner is not None, "questions": questions}).encode())
     if owner is None:
         serve_calls(channel, tools, None, settings["max_chars"])
     else:

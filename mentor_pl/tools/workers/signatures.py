@@ -22,6 +22,9 @@ from mentor_pl.errors import ConfigError
 from mentor_pl.messages import ToolSpec
 from mentor_pl.tools.schema import short_schema
 
+QUESTIONS = ("state", "score")
+"""Methods of a class that are no tools: they tell its state, and judge it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypedFunction:
@@ -143,10 +146,14 @@ def _public(owner: types.ModuleType | type, module: types.ModuleType) -> list[st
     listed = getattr(owner, "__all__", None)
     if listed is not None:
         return [name for name in listed if inspect.isfunction(getattr(owner, name, None))]
+    reserved = QUESTIONS if isinstance(owner, type) else ()
     return [
         name
         for name, member in vars(owner).items()
-        if not name.startswith("_") and inspect.isfunction(member) and member.__module__ == module.__name__
+        if not name.startswith("_")
+        and name not in reserved
+        and inspect.isfunction(member)
+        and member.__module__ == module.__name__
     ]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from mentor_pl.errors import ConfigError, ToolBackendError
 from mentor_pl.messages import ToolCall, ToolResult, ToolSpec, ToolStatus
+from mentor_pl.reference import Reference
 from mentor_pl.tools.arguments import ArgumentsValidator
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.results import failed, refused, truncated
@@ -139,14 +140,14 @@ class MCP(ToolBackend):
             return self._shared
 
     @contextmanager
-    def session(self) -> Generator[ToolSession]:
+    def session(self, reference: Reference | None = None) -> Generator[ToolSession]:
         """Open a session: on the shared server, or with `per_trajectory` on one of its own."""
         if not self._per_trajectory:
-            yield lambda call: self._run(call, self._shared_connection)
+            yield ToolSession(run=lambda call: self._run(call, self._shared_connection))
             return
         connection = self._reconnect()
         try:
-            yield lambda call: self._run(call, lambda: connection)
+            yield ToolSession(run=lambda call: self._run(call, lambda: connection))
         finally:
             connection.close()
 

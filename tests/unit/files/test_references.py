@@ -5,7 +5,7 @@ import pytest
 from mentor_pl.errors import DataFileError
 from mentor_pl.files import read_references, reference_from_row, reference_to_row, write_references
 from mentor_pl.messages import Message, ToolCall, ToolSpec
-from mentor_pl.reference import Reference
+from mentor_pl.reference import Reference, group_by_prompt
 
 ADD = {
     "type": "function",
@@ -333,3 +333,53 @@ def test_a_row_nested_beyond_measure_is_refused_with_its_line(tmp_path):
         DataFileError, match=r"deep.jsonl:2: expected one JSON object, found values nested deeper than 64"
     ):
         read_references(path)
+
+
+def test_what_a_task_needs_besides_is_kept_and_written_again():
+    row = {
+        "id": "s1",
+        "prompt": "Ship order 7.",
+        "answers": ["done", 7],
+        "tools": ["ship"],
+        "follow_ups": ["And order 8."],
+        "initial_state": {"orders": [7, 8]},
+        "expected_state": {"orders": []},
+        "difficulty": "hard",
+        "policy": {"refunds": False},
+    }
+    reference = reference_from_row(row, "f:1")
+    assert reference.answers == ("done", "7")
+    assert reference.follow_ups == ("And order 8.",)
+    assert (reference.initial_state, reference.expected_state) == ({"orders": [7, 8]}, {"orders": []})
+    assert dict(reference.fields) == {"difficulty": "hard", "policy": {"refunds": False}}
+    assert reference_from_row(reference_to_row(reference), "f:1") == reference
+
+
+@pytest.mark.parametrize("with_prompt", [False, True])
+def test_the_last_user_messages_are_the_follow_ups(with_prompt):
+    said = [("user", "2+2?"), ("assistant", "4"), ("user", "And 3+3?"), ("assistant", "6")]
+    messages = [{"role": role, "content": text} for role, text in said]
+    row = {"id": "m", "messages": messages, "tools": [], "follow_ups": ["And 3+3?"]}
+    if with_prompt:
+        row |= {"prompt": "2+2?", "messages": messages[1:]}
+    reference = reference_from_row(row, "f:1")
+    assert [message.content for message in reference.prompt] == ["2+2?"]
+    assert [message.content for message in reference.messages] == ["4", "And 3+3?", "6"]
+
+
+def test_prompts_that_start_from_another_state_or_offer_other_schemas_are_not_one_prompt():
+    base = {"prompt": "?", "answer": "", "tools": [{"name": "f", "parameters": {"type": "object"}}]}
+    rows = [
+        base,
+        {**base, "difficulty": 2},
+        {**base, "initial_state": {"a": 1}},
+        {**base, "tools": [{"name": "f", "parameters": {"type": "object", "required": ["x"]}}]},
+        {**base, "follow_ups": ["More."]},
+    ]
+    references = [reference_from_row({"id": str(i), **row}, "f:1") for i, row in enumerate(rows)]
+    assert [[r.reference_id for r in group] for group in group_by_prompt(references)] == [
+        ["0", "1"],
+        ["2"],
+        ["3"],
+        ["4"],
+    ]

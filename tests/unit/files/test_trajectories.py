@@ -194,3 +194,40 @@ def test_null_fields_of_the_ledger_are_absent_ones():
 def test_a_students_call_of_any_form_is_data(item):
     read = trajectory_from_row(row({"role": "assistant", "tool_calls": [item]}, SAID), "t:1")
     assert read.tool_calls[0].parse_error is not None
+
+
+def test_state_submission_and_the_users_turns_are_kept():
+    row = {
+        "reference_id": "p",
+        "finished": True,
+        "stop_reason": "called",
+        "submission": {"answer": 6},
+        "final_state": {"stock": [1]},
+        "environment_score": 0.5,
+        "messages": [
+            {"role": "assistant", "content": "4"},
+            {"role": "user", "content": "And 3+3?"},
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [{"id": "c", "function": {"name": "submit", "arguments": '{"answer": 6}'}}],
+            },
+            {"role": "tool", "content": "thanks", "tool_call_id": "c", "final": True},
+        ],
+    }
+    trajectory = trajectory_from_row(row, "f:1")
+    assert [turn.follow_up for turn in trajectory.turns] == ["And 3+3?", None]
+    assert (trajectory.submission, trajectory.final_state, trajectory.environment_score) == (
+        {"answer": 6},
+        {"stock": [1]},
+        0.5,
+    )
+    assert trajectory.finished and trajectory.tool_results[0].final
+    assert trajectory_from_row(trajectory_to_row(trajectory), "f:1") == trajectory
+
+
+@pytest.mark.parametrize(("field", "value"), [("submission", [6]), ("environment_score", 1.5)])
+def test_a_wrong_state_field_is_named(field, value):
+    row = {"reference_id": "p", "finished": True, "messages": [{"role": "assistant", "content": "4"}], field: value}
+    with pytest.raises(DataFileError, match=f"f:1: field '{field}'"):
+        trajectory_from_row(row, "f:1")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from mentor_pl.rewards.answers import AnswerPlace, final_answer, unboxed
@@ -69,3 +71,12 @@ def test_a_boxed_reference_answer_is_unboxed() -> None:
     assert unboxed("thus $\\boxed{\\frac12}$") == "\\frac12"
     assert unboxed(" 42 ") == "42"
     assert unboxed("\\boxed{}") == "\\boxed{}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [({"text": "Paris"}, "Paris"), ({"value": 7}, "7"), ({"a": 1, "b": 2}, '{"a": 1, "b": 2}'), ({}, "{}")],
+)
+def test_a_tool_may_take_the_answer(arguments, answer):
+    handed_in = replace(trajectory("no box"), stop_reason=StopReason.CALLED, submission=arguments)
+    assert final_answer(handed_in) == answer

@@ -29,7 +29,9 @@ def test_they_keep_the_contract(component: RewardComponent) -> None:
 
 @pytest.mark.parametrize("reason", StopReason)
 def test_only_an_answer_of_its_own_finishes(reason: StopReason) -> None:
-    assert Finished().score(trajectory("x", stop_reason=reason), [WITH_CALL]) == (reason is StopReason.ANSWERED)
+    assert Finished().score(trajectory("x", stop_reason=reason), [WITH_CALL]) == (
+        reason in (StopReason.ANSWERED, StopReason.CALLED)
+    )
 
 
 def test_an_answer_right_or_wrong_is_an_answer() -> None:

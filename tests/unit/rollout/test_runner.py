@@ -8,13 +8,13 @@ import pytest
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.engines.base import SamplingParams
 from mentor_pl.engines.scripted import ScriptedEngine
-from mentor_pl.errors import ConfigError, EngineError, ToolBackendError
+from mentor_pl.errors import ConfigError, EngineError, PluginError, ToolBackendError
 from mentor_pl.messages import Message, ToolResult, ToolSpec, ToolStatus
 from mentor_pl.reference import Reference
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import RolloutRunner
 from mentor_pl.students.chat_template import read_chat_template
-from mentor_pl.tools.base import ToolBackend
+from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.functions import PythonFunctions
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import StopReason
@@ -254,10 +254,10 @@ class Signals(ToolBackend):
     specs = tuple(ToolSpec(name=name) for name in ("hold", "release", "fail", "crash"))
 
     @contextmanager
-    def session(self):
+    def session(self, reference=None):
         self.opened += 1
         try:
-            yield self._run
+            yield ToolSession(run=self._run)
         finally:
             self.closed += 1
 
@@ -328,7 +328,7 @@ def test_sessions_are_closed_when_the_engine_or_a_backend_fails(hermes):
     with pytest.raises(EngineError, match="row 0 asks for turn 2"):
         roll_out(hermes, ToolBox([backend]), {0: [calls(("release", {}))]}, prompts=[(reference("release"),)])
     assert (backend.opened, backend.closed) == (1, 1)
-    with pytest.raises(ZeroDivisionError, match="a defect in the backend"):
+    with pytest.raises(PluginError, match="raised ZeroDivisionError: a defect in the backend"):
         roll_out(hermes, ToolBox([backend]), {0: [calls(("crash", {}))]}, prompts=[(reference("crash"),)])
     assert (backend.opened, backend.closed) == (2, 2)
 
@@ -346,3 +346,27 @@ def test_limits_must_be_positive(field):
     with pytest.raises(ConfigError, match=f"limits.{field} is 0; it must be positive"):
         RolloutLimits(**{field: 0})
     RolloutLimits(park_after_s=0.0)
+
+
+def test_the_user_goes_on_in_tokens(hermes, arithmetic):
+    prompt = dataclasses.replace(reference("add"), follow_ups=("And 3+3?",))
+    script = [says("4"), calls(add(3, 3)), says("6")]
+    trajectory = one(hermes, arithmetic, {0: script}, prompts=[(prompt,)])
+    assert trajectory.stop_reason is StopReason.ANSWERED
+    assert [turn.follow_up for turn in trajectory.turns] == ["And 3+3?", None, None]
+    assert trajectory.turns[1].prompt_ids == (
+        *(*b"\n", IM_START, *b"user\nAnd 3+3?", IM_END, *b"\n"),
+        *(IM_START, *b"assistant\n"),
+    )
+
+
+def test_the_final_state_is_kept(hermes):
+    class Till(Signals):
+        tells_state = True
+
+        @contextmanager
+        def session(self, reference=None):
+            yield ToolSession(run=self._run, state=lambda: {"cash": 5}, score=lambda: 1.0)
+
+    trajectory = one(hermes, ToolBox([Till()]), {0: [says("done")]}, prompts=[(reference("hold"),)])
+    assert (trajectory.final_state, trajectory.environment_score) == ({"cash": 5}, 1.0)

@@ -8,6 +8,7 @@ import pytest
 
 from mentor_pl.errors import PluginError
 from mentor_pl.messages import ToolCall, ToolResult, ToolSpec, ToolStatus
+from mentor_pl.reference import Reference
 from mentor_pl.testing import check_tool_backend
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.functions import PythonFunctions
@@ -26,8 +27,8 @@ class Echo(ToolBackend):
     def specs(self) -> tuple[ToolSpec, ...]:
         return self.offered
 
-    def session(self) -> AbstractContextManager[ToolSession]:
-        return nullcontext(type(self).answer or self._run)
+    def session(self, reference: Reference | None = None) -> AbstractContextManager[ToolSession]:
+        return nullcontext(ToolSession(run=type(self).answer or self._run))
 
     def _run(self, call: ToolCall) -> ToolResult:
         if call.parse_error or call.name != "echo" or set(call.arguments) != {"text"}:

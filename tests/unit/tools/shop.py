@@ -44,3 +44,31 @@ class Broken:
     def show(self) -> str:
         """Show."""
         return ""
+
+
+class Shelf:
+    """Starts with what the reference says, tells its state, and judges it."""
+
+    def __init__(self, initial_state: dict[str, int] | None) -> None:
+        self.stock = dict(initial_state or {"egg": 3})
+
+    def take(self, item: str) -> int:
+        """Take one.
+
+        Args:
+            item: What.
+        """
+        self.stock[item] -= 1
+        return self.stock[item]
+
+    def hang(self) -> None:
+        """Never come back."""
+        time.sleep(3600)
+
+    def state(self) -> dict[str, int]:
+        """Tell what is left."""
+        return self.stock
+
+    def score(self) -> float:
+        """Judge: full marks for an empty shelf."""
+        return float(not any(self.stock.values()))

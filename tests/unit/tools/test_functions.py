@@ -14,9 +14,11 @@ import pytest
 
 from mentor_pl.errors import ConfigError, ToolBackendError
 from mentor_pl.messages import ToolCall, ToolResult, ToolStatus
+from mentor_pl.reference import Reference
 from mentor_pl.testing import check_tool_backend
 from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.functions import PythonFunctions
+from mentor_pl.tools.toolbox import ToolBox
 
 HERE = Path(__file__).parent
 _ids = itertools.count()
@@ -298,3 +300,24 @@ def test_tools_and_their_workers_do_without_torch() -> None:
     modules = "mentor_pl.tools.functions, mentor_pl.tools.toolbox, mentor_pl.tools.workers.serve"
     script = f"import sys, {modules}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_an_instance_starts_from_the_references_state_tells_its_own_and_judges_it() -> None:
+    backend = PythonFunctions(f"{HERE / 'shop.py'}:Shelf", timeout_s=1.0)
+    take = ToolCall(call_id="1", name="take", arguments={"item": "egg"})
+    prompt = Reference(reference_id="p", prompt=(), answer="", tools=backend.specs, initial_state={"egg": 1})
+    try:
+        assert [spec.name for spec in backend.specs] == ["take", "hang"]
+        assert (backend.tells_state, backend.parallel) == (True, False)
+        with ToolBox([backend]).session(prompt) as session:
+            assert (session.state(), session.score()) == ({"egg": 1}, 0.0)
+            assert session(take).content == "0"
+            assert (session.state(), session.score()) == ({"egg": 0}, 1.0)
+        with backend.session() as session:
+            assert session(take).content == "2"
+            session(ToolCall(call_id="2", name="hang"))
+            assert session.state is not None and session.score is not None
+            assert (session.state(), session.score()) == (None, 0.0)  # what was lost is worth nothing
+        check_tool_backend(backend, [take])
+    finally:
+        backend.close()

@@ -10,6 +10,7 @@ import pytest
 
 from mentor_pl.errors import ConfigError, DataFileError, ToolBackendError
 from mentor_pl.messages import ToolCall, ToolResult, ToolSpec, ToolStatus
+from mentor_pl.reference import Reference
 from mentor_pl.testing import check_tool_backend
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.functions import PythonFunctions
@@ -28,7 +29,7 @@ class Account(ToolBackend):
         return tuple(ToolSpec(name=name, description=name) for name in ("pay", "balance", "clock", "hang", "away"))
 
     @contextmanager
-    def session(self) -> Generator[ToolSession]:
+    def session(self, reference: Reference | None = None) -> Generator[ToolSession]:
         balance = 0
 
         def run(call: ToolCall) -> ToolResult:
@@ -41,7 +42,7 @@ class Account(ToolBackend):
             status = ToolStatus.TIMEOUT if call.name == "hang" else ToolStatus.OK
             return ToolResult(call_id=call.call_id, content=content, status=status, output_chars=len(content))
 
-        yield run
+        yield ToolSession(run=run)
 
 
 def play(backend: ToolBackend, *calls: tuple[str, dict[str, Any]] | str) -> list[str]:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import pytest
 
-from mentor_pl.errors import ConfigError, ToolBackendError
-from mentor_pl.messages import ToolCall, ToolResult, ToolSpec, ToolStatus
+from mentor_pl.errors import ConfigError, PluginError, ToolBackendError
+from mentor_pl.messages import Message, ToolCall, ToolResult, ToolSpec, ToolStatus
+from mentor_pl.reference import Reference
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.functions import PythonFunctions
 from mentor_pl.tools.toolbox import ToolBox
@@ -25,7 +28,7 @@ class Counter(ToolBackend):
         return (ToolSpec(name=self._name),)
 
     @contextmanager
-    def session(self) -> Generator[ToolSession]:
+    def session(self, reference: Reference | None = None) -> Generator[ToolSession]:
         self.opened += 1
 
         def run(call: ToolCall) -> ToolResult:
@@ -35,12 +38,21 @@ class Counter(ToolBackend):
             return ToolResult(call_id=call.call_id, content=str(self.calls))
 
         try:
-            yield run
+            yield ToolSession(run=run)
         finally:
             self.ended += 1
 
     def close(self) -> None:
         self.closed += 1
+
+
+def prompt(*tools: str) -> Reference:
+    return Reference(
+        reference_id="p",
+        prompt=(Message(role="user", content="?"),),
+        answer="",
+        tools=tuple(ToolSpec(name=tool) for tool in tools),
+    )
 
 
 def call(name: str, parse_error: str | None = None) -> ToolCall:
@@ -50,8 +62,8 @@ def call(name: str, parse_error: str | None = None) -> ToolCall:
 def test_calls_go_to_the_backend_that_offers_them() -> None:
     box = ToolBox([PythonFunctions("mentor_pl.tools.arithmetic", functions=["add"]), Counter(slow=True)])
     assert [spec.name for spec in box.specs] == ["add", "count"]
-    assert (box.is_slow("add"), box.is_slow("count"), box.is_slow("nope")) == (False, True, False)
     with box.session() as run:
+        assert [run.is_slow(call(name)) for name in ("add", "count", "nope")] == [False, True, False]
         assert run(ToolCall(call_id="7", name="add", arguments={"a": 1, "b": 2})).content == "3"
         assert run(call("count")).content == "1"
     box.close()
@@ -78,7 +90,7 @@ def test_duplicate_names_are_refused_naming_both_backends() -> None:
 
 def test_malformed_unknown_and_not_offered_calls_run_nothing() -> None:
     counter, other = Counter(), Counter("other")
-    with ToolBox([counter, other]).session(offered={"count"}) as run:
+    with ToolBox([counter, other]).session(prompt("count")) as run:
         for bad, content in [
             (call("count", parse_error="the arguments are not valid JSON"), "Error: the arguments are not valid JSON"),
             (call("cuont"), "Error: unknown tool 'cuont'; the tools are count"),
@@ -111,3 +123,121 @@ def test_failed_infrastructure_is_tried_twice() -> None:
     assert result.status is ToolStatus.INFRASTRUCTURE
     assert result.content == "Error: count is unavailable: the server is away"
     assert twice.calls == 2
+
+
+class Spoilt(Counter):
+    """Answers whatever its `answer` gives."""
+
+    def __init__(self, answer: Callable[[ToolCall], Any], *, parallel: bool = False) -> None:
+        super().__init__()
+        self.answer, self.parallel = answer, parallel
+
+    @contextmanager
+    def session(self, reference: Reference | None = None) -> Generator[ToolSession]:
+        yield ToolSession(run=self.answer)
+
+
+def broken(call: ToolCall) -> ToolResult:
+    raise KeyError("shelf")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (broken, "Spoilt, asked to run 'count', raised KeyError: 'shelf'"),
+        (lambda call: None, "the tool 'count' answered with None; a session returns a ToolResult"),
+        (lambda call: "3", "the tool 'count' answered with '3'"),
+        (lambda call: ToolResult(call_id="other", content=""), "call_id 'other' for the call 'c1'"),
+        (lambda call: ToolResult(call_id="c1", content=3), "content 3; it must be a text"),  # type: ignore[arg-type]
+        (lambda call: ToolResult(call_id="c1", content="", duration_s=float("nan")), "duration_s nan"),
+        (lambda call: ToolResult(call_id="c1", content="", status="fine"), "status 'fine'"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_backend_that_breaks_its_contract_is_named(answer: Callable[[ToolCall], Any], message: str) -> None:
+    with ToolBox([Spoilt(answer)]).session() as run, pytest.raises(PluginError, match=message):
+        run(call("count"))
+
+
+def test_no_session_is_named_too() -> None:
+    class Forgetful(Counter):
+        def session(self, reference: Reference | None = None) -> Any:
+            return nullcontext(None)
+
+    with ToolBox([Forgetful()]).session() as run, pytest.raises(PluginError, match="Forgetful gave None"):
+        run(call("count"))
+
+
+def test_a_call_that_keeps_no_limit_is_infrastructure() -> None:
+    never = threading.Event()
+
+    def hang(call: ToolCall) -> ToolResult:
+        never.wait()
+        return ToolResult(call_id=call.call_id, content="")
+
+    with ToolBox([Spoilt(hang)], call_timeout_s=0.05).session() as run:
+        result = run(call("count"))
+    never.set()
+    assert (result.status, result.content) == (
+        ToolStatus.INFRASTRUCTURE,
+        "Error: count did not end within 0.05 s, the limit of any call",
+    )
+
+
+def test_calls_of_one_turn_run_side_by_side_where_the_backend_allows_it() -> None:
+    together = threading.Barrier(3)
+
+    def meet(call: ToolCall) -> ToolResult:
+        together.wait(timeout=30)  # raises unless all three are there at once
+        return ToolResult(call_id=call.call_id, content=call.call_id)
+
+    calls = [ToolCall(call_id=name, name="count") for name in "abc"]
+    with ToolBox([Spoilt(meet, parallel=True)]).session() as run:
+        assert [result.content for result in run.run(calls)] == ["a", "b", "c"]
+
+
+def test_calls_that_share_state_run_in_order() -> None:
+    with ToolBox([Counter()]).session() as run:
+        assert [result.content for result in run.run([call("count")] * 3)] == ["1", "2", "3"]
+
+
+class PerPrompt(Counter):
+    """Offers whatever the prompt says."""
+
+    per_prompt = True
+    specs = ()
+
+    def specs_for(self, reference: Reference) -> tuple[ToolSpec, ...]:
+        return reference.tools
+
+    @contextmanager
+    def session(self, reference: Reference | None = None) -> Generator[ToolSession]:
+        assert reference is not None
+        yield ToolSession(run=lambda call: ToolResult(call_id=call.call_id, content=reference.reference_id))
+
+
+def test_tools_may_belong_to_the_prompt() -> None:
+    box = ToolBox([Counter(), PerPrompt()])
+    asked = prompt("weather", "count")
+    assert [spec.name for spec in box.specs] == ["count"]
+    assert [(spec.name, spec.description) for spec in box.offered(asked)] == [("weather", ""), ("count", "")]
+    assert (box.missing(asked), ToolBox([Counter()]).missing(asked)) == ([], ["weather"])
+    with box.session(asked) as run:
+        assert [run(call(name)).content for name in ("weather", "count")] == ["p", "1"]
+        assert run(call("other")).content == "Error: unknown tool 'other'; the tools are weather, count"
+
+
+class Judging(Counter):
+    """Has a state and a score."""
+
+    tells_state = True
+
+    @contextmanager
+    def session(self, reference: Reference | None = None) -> Generator[ToolSession]:
+        yield ToolSession(run=broken, state=lambda: {"stock": (1, 2)}, score=lambda: 0.5)
+
+
+def test_state_and_score_are_told_also_where_nothing_was_called() -> None:
+    with ToolBox([Counter("other"), Judging()]).session() as run:
+        assert (run.state(), run.score()) == ({"stock": [1, 2]}, 0.5)
+    with ToolBox([Counter()]).session() as run:
+        assert (run.state(), run.score()) == (None, None)

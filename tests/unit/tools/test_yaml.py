@@ -8,6 +8,7 @@ import pytest
 import yaml
 from jsonargparse import ArgumentParser
 
+from mentor_pl.messages import ToolCall
 from mentor_pl.plugins import find_plugins
 from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.toolbox import ToolBox
@@ -47,7 +48,8 @@ def test_several_backends_are_named_and_offered_together(tmp_path: Path) -> None
     parsed = parser()
     box = ToolBox(parsed.instantiate_classes(parsed.parse_args([f"--config={config}"])).data.tools)
     assert [spec.name for spec in box.specs] == ["add", "quote"]
-    assert (box.is_slow("add"), box.is_slow("quote")) == (False, True)
+    with box.session() as session:
+        assert [session.is_slow(ToolCall(call_id="c", name=name)) for name in ("add", "quote")] == [False, True]
     box.close()
 
 

@@ -149,3 +149,15 @@ def test_solutions_of_different_problems_share_what_their_prompts_begin_with():
 def test_only_prompts_are_shared(prompts, lengths):
     shared = share_beginning([prompted(prompt, (2, 2)) for prompt in prompts])
     assert [sample.prompt_length for sample in shared] == lengths
+
+
+def test_what_the_user_says_in_between_is_given_not_trained_on(hermes):
+    said = [Message(role="assistant", content="4"), Message(role="user", content="More."), ANSWER]
+    reference = Reference(
+        reference_id="p", prompt=(Message(role="user", content="?"),), answer="", tools=(), messages=tuple(said)
+    )
+    sample = sample_from_reference(reference, hermes, [])
+    trained = sample.token_ids[sample.loss_mask].tolist()
+    assert trained == [*b"4", IM_END, *b"\\boxed{5}", IM_END]
+    between = sample.token_ids.tolist()[sample.prompt_length + 2 : -len(b"\\boxed{5}") - 1]
+    assert between == [*b"\n", IM_START, *b"user\nMore.", IM_END, *b"\n", IM_START, *b"assistant\n"]

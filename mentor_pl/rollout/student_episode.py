@@ -1,0 +1,109 @@
+"""The agent loop with the student in it: tokens in, tokens out."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from mentor_pl.chat.protocol import ChatProtocol
+from mentor_pl.engines.base import GenerationRequest
+from mentor_pl.messages import Message
+from mentor_pl.rollout.agent_loop import Episode, Response
+from mentor_pl.rollout.limits import RolloutLimits
+from mentor_pl.trajectory import Completion, StopReason
+
+
+def sample_seed(seed: int, reference_id: str, sample_index: int) -> int:
+    """Derive the seed of one sample (63 bits); it does not depend on rank or batch."""
+    digest = blake2b(f"{seed}/{reference_id}/{sample_index}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+class StudentEpisode:
+    """An episode of the student: what it sampled is kept as sampled, and only new messages are rendered.
+
+    Args:
+        index: Names the row to the engine.
+        episode: Messages, calls and results.
+        seed: Of the run.
+        prompt_ids: The rendered prompt.
+        protocol: Renders and reads the student's conversations.
+        limits: Budgets of the trajectory.
+        max_context: Longest conversation in tokens that the student can take.
+    """
+
+    def __init__(
+        self,
+        *,
+        index: int,
+        episode: Episode,
+        seed: int,
+        prompt_ids: tuple[int, ...],
+        protocol: ChatProtocol,
+        limits: RolloutLimits,
+        max_context: int,
+    ) -> None:
+        self.index = index
+        self.episode = episode
+        self._seed = sample_seed(seed, episode.reference.reference_id, episode.sample_index)
+        self._protocol = protocol
+        self._limits = limits
+        self._max_context = max_context
+        self._token_ids = list(prompt_ids)
+        self._next_prompt_ids = prompt_ids
+        self._num_sampled = 0
+        self.message: Message | None = None
+        """The last turn, parsed."""
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why the episode ended; None while it goes on."""
+        return self.episode.stop_reason
+
+    def request(self) -> GenerationRequest:
+        """Return the request for the next turn."""
+        return GenerationRequest(
+            row=self.index, token_ids=tuple(self._token_ids), max_new_tokens=self._budget(), seed=self._seed
+        )
+
+    def advance(self, completion: Completion) -> bool:
+        """Take a completion in.
+
+        Returns:
+            True where it waits for a response (`Episode.respond`), which goes to `resume`; False where the episode
+            has ended.
+        """
+        parsed = self._protocol.parse(completion.token_ids, first_index=self.episode.num_calls)
+        self.message = parsed.message
+        self._token_ids += completion.token_ids
+        self._num_sampled += len(completion.token_ids)
+        stop_reason = None
+        if completion.finish_reason == "length":  # cut off: whatever it was about to call is not run
+            stop_reason = self._exhausted()
+        elif parsed.forged:
+            stop_reason = StopReason.FORGED_ROLE
+        return self.episode.take(
+            parsed.message, completion=completion, prompt_ids=self._next_prompt_ids, stop_reason=stop_reason
+        )
+
+    def resume(self, response: Response) -> None:
+        """Take the response to the last message in; afterwards `stop_reason` is set or `request` is due."""
+        self.episode.resume(response)
+        if self.episode.stop_reason is not None:
+            return
+        if response.follow_up is not None:
+            self._next_prompt_ids = self._protocol.user_message_ids(response.follow_up)
+        else:
+            assert self.message is not None
+            self._next_prompt_ids = self._protocol.tool_result_ids(
+                self.message.tool_calls, response.results, max_tokens=self._limits.max_tool_result_tokens
+            )
+        self._token_ids += self._next_prompt_ids
+        if self._budget() < 1:
+            self.episode.stop_reason = self._exhausted()
+
+    def _budget(self) -> int:
+        return min(self._limits.max_completion_tokens - self._num_sampled, self._max_context - len(self._token_ids))
+
+    def _exhausted(self) -> StopReason:
+        tokens_left = self._limits.max_completion_tokens - self._num_sampled
+        return StopReason.MAX_COMPLETION_TOKENS if tokens_left < 1 else StopReason.MAX_CONTEXT
