@@ -1,6 +1,6 @@
-"""References and trajectories as JSON Lines files in the OpenAI chat format."""
+"""References and trajectories in the OpenAI chat format: JSON Lines, and whatever tables they lie in."""
 
-from mentor_pl.files.jsonl import AppendWriter, read_rows, write_rows
+from mentor_pl.files.jsonl import AppendWriter, write_rows
 from mentor_pl.files.references import (
     iter_references,
     read_references,
@@ -8,6 +8,7 @@ from mentor_pl.files.references import (
     reference_to_row,
     write_references,
 )
+from mentor_pl.files.tables import read_rows, read_table
 from mentor_pl.files.trajectories import iter_trajectories, trajectory_from_row, trajectory_to_row
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "iter_trajectories",
     "read_references",
     "read_rows",
+    "read_table",
     "reference_from_row",
     "reference_to_row",
     "trajectory_from_row",

@@ -6,17 +6,16 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from mentor_pl.errors import DataFileError
 from mentor_pl.files.strict_json import strict_loads
 
 _log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Row = dict[str, Any]
 
 
@@ -68,44 +67,6 @@ def parse_line(line: bytes, where: str) -> Row:
             f"{where}: expected one JSON object, found {type(value).__name__}; JSON Lines files hold one object a line"
         )
     return value
-
-
-def read_rows(
-    path: str | Path,
-    parse: Callable[[Row, str], T],
-    *,
-    max_bad_lines: int = 0,
-) -> Iterator[T]:
-    """Read a file line by line, in constant memory; blank lines are passed over.
-
-    Args:
-        path: A JSON Lines file in UTF-8.
-        parse: Makes the object of a line into what is wanted; given the object and `path:line` for its `DataFileError`s.
-        max_bad_lines: Lines that may be unusable. Each is logged with its number and left out.
-
-    Yields:
-        What `parse` returned, in file order.
-
-    Raises:
-        DataFileError: The file cannot be opened, or more than `max_bad_lines` lines are bad.
-    """
-    bad: list[str] = []
-    for where, line in read_lines(path):
-        try:
-            value = parse(parse_line(line, where), where)
-        except DataFileError as failure:
-            if max_bad_lines == 0:
-                raise
-            bad.append(where.rpartition(":")[2])
-            if len(bad) > max_bad_lines:
-                raise DataFileError(
-                    f"{path}: {len(bad)} bad lines so far ({', '.join(bad)}), {max_bad_lines} allowed; the last: {failure}"
-                ) from None
-            _log.warning("left out: %s", failure)
-            continue
-        yield value
-    if bad:
-        _log.warning("%s: %d bad lines left out: %s", path, len(bad), ", ".join(bad))
 
 
 def row_to_line(row: Mapping[str, Any]) -> bytes:

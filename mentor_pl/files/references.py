@@ -31,7 +31,8 @@ from mentor_pl.files.fields import (
     refuse_lone_surrogates,
     text_field,
 )
-from mentor_pl.files.jsonl import Row, read_rows, write_rows
+from mentor_pl.files.jsonl import Row, write_rows
+from mentor_pl.files.tables import read_rows
 from mentor_pl.files.tool_specs import tool_to_row, tools_from_rows
 from mentor_pl.messages import Message, ToolCall
 from mentor_pl.reference import Reference

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mentor_pl.files.conversation import messages_from_rows
 from mentor_pl.files.fields import MISSING, refusal, text_field, validated
-from mentor_pl.files.jsonl import Row, read_rows
+from mentor_pl.files.jsonl import Row
+from mentor_pl.files.tables import read_rows
 from mentor_pl.messages import Message, ToolResult, ToolStatus
 from mentor_pl.trajectory import Completion, StopReason, Trajectory, Turn
 

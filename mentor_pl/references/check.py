@@ -15,8 +15,8 @@ from typing import Any
 import jsonschema
 
 from mentor_pl.errors import DataFileError
-from mentor_pl.files.jsonl import parse_line, read_lines
 from mentor_pl.files.references import iter_references, reference_from_row
+from mentor_pl.files.tables import read_table
 from mentor_pl.messages import Message, ToolSpec
 from mentor_pl.reference import Reference
 from mentor_pl.references.replay import find_fault
@@ -117,9 +117,11 @@ def _words(messages: Sequence[Message], *roles: str) -> str:
 
 
 def _references(path: Path, report: CheckReport) -> Iterator[tuple[str, Reference]]:
-    for where, line in read_lines(path):
+    for where, row in read_table(path):
         try:
-            reference = reference_from_row(parse_line(line, where), where, default_id=where)
+            if isinstance(row, DataFileError):
+                raise row
+            reference = reference_from_row(row, where, default_id=where)
         except DataFileError as failure:
             report.faults.setdefault("unreadable line", Finding()).add(str(failure))
         else:

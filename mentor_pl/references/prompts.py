@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from mentor_pl.files.fields import is_absent, refusal
-from mentor_pl.files.jsonl import Row, read_rows
+from mentor_pl.files.jsonl import Row
 from mentor_pl.files.references import reference_from_row
+from mentor_pl.files.tables import read_rows
 from mentor_pl.messages import ToolSpec
 from mentor_pl.reference import Reference
 

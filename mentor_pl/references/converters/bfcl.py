@@ -1,8 +1,9 @@
 """BFCL, the Berkeley Function-Calling Leaderboard (files of the `bfcl-eval` package), single-turn cases.
 
-A case has no answer in words: its references hold prompt, tools and expected calls, every call checked against its tool's schema. Of the
-values that a case accepts for an argument the first is taken. The irrelevance cases become prompts whose
-teacher calls nothing. Multi-turn cases need the leaderboard's own simulators and are rejected.
+A case has no answer in words: its references hold prompt, tools and expected calls, every call checked against its
+tool's schema. Of the values that a case accepts for an argument the first that fits is taken; all of them stand in
+the field `accepted_arguments`. The irrelevance cases become prompts whose teacher calls nothing. Multi-turn cases
+need the leaderboard's own simulators and are rejected.
 """
 
 from __future__ import annotations
@@ -15,15 +16,12 @@ import jsonschema
 
 from mentor_pl.files.conversation import messages_from_rows
 from mentor_pl.files.fields import text_field
-from mentor_pl.files.jsonl import Row, read_rows
+from mentor_pl.files.jsonl import Row
+from mentor_pl.files.tables import read_rows
 from mentor_pl.messages import Message, ToolCall, ToolSpec
 from mentor_pl.reference import Reference
+from mentor_pl.references.converters.foreign_tools import json_schema
 from mentor_pl.references.converters.outcome import Rejected
-
-_TYPES = {"dict": "object", "float": "number", "double": "number", "long": "integer", "tuple": "array", "list": "array"}
-"""BFCL's type names where JSON Schema has others. Types of Java and JavaScript cases that are not here admit any value."""
-
-_JSON_TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 
 
 def bfcl(path: Path) -> Iterator[Reference | Rejected]:
@@ -81,6 +79,7 @@ def _convert(row: Row, where: str, truth: list[Any], *, domain: str) -> Referenc
         tool_calls=calls,
         teacher="bfcl",
         domain=domain,
+        fields={"accepted_arguments": _accepted(truth)} if truth else {},
     )
 
 
@@ -93,51 +92,52 @@ def _prompt(rows: Any, where: str) -> tuple[Message, ...]:
 
 def _tool(function: Mapping[str, Any]) -> ToolSpec:
     return ToolSpec(
-        name=function["name"], description=function.get("description", ""), parameters=_schema(function["parameters"])
+        name=function["name"],
+        description=function.get("description", ""),
+        parameters=json_schema(function["parameters"]),
     )
-
-
-def _schema(node: Any, *, names: bool = False) -> Any:
-    """Put JSON Schema's type names; `names` is True where the keys of `node` are property names and so never keywords."""
-    if isinstance(node, list):
-        return [_schema(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    out: dict[str, Any] = {}
-    for key, value in node.items():
-        if key == "type" and not names:
-            kind = _TYPES.get(str(value).lower(), str(value).lower())
-            if kind in _JSON_TYPES:
-                out["type"] = kind
-        elif key in ("default", "enum"):
-            out[key] = value
-        elif key == "optional" and not names:
-            continue
-        else:
-            out[key] = _schema(value, names=key == "properties" and not names)
-    return out
 
 
 def _call(expected: Mapping[str, Any], index: int, tools: Mapping[str, ToolSpec]) -> ToolCall:
     ((name, accepted),) = expected.items()
-    required = tools[name].parameters.get("required", []) if name in tools else []
+    parameters = tools[name].parameters if name in tools else {}
+    required, properties = parameters.get("required", []), parameters.get("properties", {})
     arguments = {
-        key: _first(values) for key, values in accepted.items() if values and (key in required or "" not in values)
+        key: _first(values, properties.get(key, {}))
+        for key, values in accepted.items()
+        if values and (key in required or "" not in values)
     }
     return ToolCall(call_id=f"call_{index}", name=name, arguments=arguments)
 
 
-def _first(values: list[Any]) -> Any:
-    """Return the first accepted value; "" among them is BFCL's way to say that the argument is optional."""
-    return _plain(next((value for value in values if value != ""), ""))
+def _first(values: list[Any], schema: Mapping[str, Any]) -> Any:
+    """Return the first accepted value that the schema admits, else the first.
+
+    "" among them is BFCL's way to say that the argument is optional.
+    """
+    plain = [_plain(value, schema) for value in values if value != ""] or [""]
+    fits = jsonschema.Draft202012Validator(schema).is_valid
+    return next((value for value in plain if fits(value)), plain[0])
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, schema: Mapping[str, Any]) -> Any:
     """Within objects, too, every value is a list of accepted ones."""
     if isinstance(value, dict):
+        inner = schema.get("properties") or {}
         return {
-            key: _first(inner) if isinstance(inner, list) and inner else inner
-            for key, inner in value.items()
-            if not (isinstance(inner, list) and "" in inner)
+            key: _first(item, inner.get(key, {})) if isinstance(item, list) and item else item
+            for key, item in value.items()
+            if not (isinstance(item, list) and "" in item)
         }
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_plain(item, schema.get("items") or {}) for item in value]
+    return value
+
+
+def _accepted(truth: list[Any]) -> list[dict[str, list[Any]]]:
+    """Return for each expected call the accepted values of its arguments, as `CallMatch` reads them."""
+    out: list[dict[str, list[Any]]] = []
+    for expected in truth:
+        ((_, accepted),) = expected.items()
+        out.append({key: [value for value in values if value != ""] for key, values in accepted.items()})
+    return out

@@ -14,11 +14,11 @@ from typing import Any
 from mentor_pl.errors import DataFileError
 from mentor_pl.files.conversation import content_and_thought
 from mentor_pl.files.fields import MISSING, is_absent, list_field
-from mentor_pl.files.jsonl import Row, read_rows
+from mentor_pl.files.jsonl import Row
 from mentor_pl.files.references import reference_from_row
 from mentor_pl.files.strict_json import strict_loads
 from mentor_pl.reference import Reference
-from mentor_pl.references.converters.outcome import Rejected, reason_of
+from mentor_pl.references.converters.outcome import Rejected, convert_rows, reason_of, row_id
 from mentor_pl.rewards.answers import boxes, without_reasoning
 
 
@@ -31,12 +31,23 @@ def chat(path: Path) -> Iterator[Reference | Rejected]:
     Yields:
         For each user turn a reference, or why there is none.
     """
-    for references in read_rows(path, lambda row, where: list(_convert(row, where, path.stem))):
-        yield from references
+    return convert_rows(path, lambda row, where: convert_chat(row, where, row_id(row, where, path)))
 
 
-def _convert(row: Row, where: str, stem: str) -> Iterator[Reference | Rejected]:
-    row_id = f"{stem}-{where.rpartition(':')[2]}" if is_absent(row.get("id")) else row["id"]
+def convert_chat(row: Row, where: str, own_id: str) -> Iterator[Reference | Rejected]:
+    """Convert one conversation.
+
+    Args:
+        row: With `messages`.
+        where: Its place.
+        own_id: Its id; with several user turns, `/0`, `/1`, ... stand behind it.
+
+    Yields:
+        For each user turn a reference, or why there is none.
+
+    Raises:
+        DataFileError: It has no list of messages.
+    """
     messages = list_field(
         row.get("messages", MISSING),
         "messages",
@@ -58,7 +69,7 @@ def _convert(row: Row, where: str, stem: str) -> Iterator[Reference | Rejected]:
             given = None if turn < len(ends) - 1 else row.get("answer", row.get("answers"))
             new = {
                 **{key: value for key, value in row.items() if key not in _READ_HERE},
-                "id": f"{row_id}/{turn}" if len(ends) > 1 else row_id,
+                "id": f"{own_id}/{turn}" if len(ends) > 1 else own_id,
                 "messages": part,
                 "answer": _boxed(part[-1], where, f"messages[{end}].content") if is_absent(given) else given,
                 "tools": _tools(row, part),

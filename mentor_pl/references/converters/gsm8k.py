@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mentor_pl.files.fields import text_field
-from mentor_pl.files.jsonl import Row, read_rows
+from mentor_pl.files.jsonl import Row
+from mentor_pl.files.tables import read_rows
 from mentor_pl.messages import Message, ToolCall, ToolSpec
 from mentor_pl.reference import Reference
 from mentor_pl.references.converters.expression import (

@@ -10,14 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mentor_pl.errors import ConfigError, DataFileError
 from mentor_pl.files.fields import MISSING, is_absent, object_field, refusal
 from mentor_pl.files.references import reference_from_row
 from mentor_pl.files.strict_json import strict_loads
 from mentor_pl.reference import Reference
-from mentor_pl.references.converters.outcome import Rejected, reason_of
-
-_BATCH_ROWS = 1024
+from mentor_pl.references.converters.outcome import Rejected, convert_rows
 
 
 def mentor_parquet(path: Path) -> Iterator[Reference | Rejected]:
@@ -31,28 +28,9 @@ def mentor_parquet(path: Path) -> Iterator[Reference | Rejected]:
 
     Raises:
         ConfigError: pyarrow is not installed.
-        DataFileError: The file is no parquet file, or lacks the columns.
+        DataFileError: The file is no parquet file.
     """
-    try:
-        from pyarrow import ArrowInvalid, parquet
-    except ImportError:
-        raise ConfigError("reading parquet needs pyarrow; install 'mentor-pl[parquet]'") from None
-    try:
-        file = parquet.ParquetFile(path)
-    except (OSError, ArrowInvalid) as failure:
-        raise DataFileError(f"{path}: cannot be read as parquet ({failure}); check the path") from failure
-    columns = file.schema_arrow.names
-    if missing := {"question", "reward_model", "extra_info"} - set(columns):
-        raise DataFileError(f"{path}: expected the columns {', '.join(sorted(missing))}, found {', '.join(columns)}")
-    number = 0
-    for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-        for row in batch.to_pylist():
-            number += 1
-            where = f"{path}:{number}"
-            try:
-                yield _convert(row, where, f"{path.stem}-{number}")
-            except DataFileError as failure:
-                yield Rejected(where=where, reason=reason_of(failure))
+    return convert_rows(path, lambda row, where: [_convert(row, where, f"{path.stem}-{where.rpartition(':')[2]}")])
 
 
 def _convert(row: dict[str, Any], where: str, reference_id: str) -> Reference:
@@ -88,11 +66,4 @@ def _unpacked(value: Any, field: str, where: str) -> Any:
         except ValueError as failure:
             remedy = f"{failure!s:.100}"
             raise refusal(where, field, expected="JSON, or a list", found=value, remedy=remedy) from None
-    return _without_nulls(value)
-
-
-def _without_nulls(value: Any) -> Any:
-    """Drop what parquet added: a struct column gives every row the keys of all rows, filled with null."""
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+    return value

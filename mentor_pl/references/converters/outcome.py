@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from mentor_pl.errors import DataFileError
+from mentor_pl.files.jsonl import Row
+from mentor_pl.files.tables import read_table
 from mentor_pl.reference import Reference
 
 
@@ -26,6 +28,32 @@ class Rejected:
 
 Converter = Callable[[Path], Iterator[Reference | Rejected]]
 """Reads a source in constant memory, in its order. Raises `DataFileError` where the file is not what the converter is for."""
+
+
+def convert_rows(
+    path: Path, convert: Callable[[Row, str], Iterable[Reference | Rejected]]
+) -> Iterator[Reference | Rejected]:
+    """Convert a file row by row: a row that cannot be read costs only itself.
+
+    Args:
+        path: See `read_table`.
+        convert: Given a row and its place.
+    """
+    for where, row in read_table(path):
+        try:
+            if isinstance(row, DataFileError):
+                raise row
+            yield from convert(row, where)
+        except DataFileError as failure:
+            yield Rejected(where=where, reason=reason_of(failure))
+
+
+def row_id(row: Row, where: str, path: Path) -> str:
+    """Return a row's own id, else the file's name and the row's number."""
+    stated = row.get("id")
+    if isinstance(stated, (str, int)) and not isinstance(stated, bool) and stated != "":
+        return str(stated)
+    return f"{path.stem.partition('?')[0]}-{where.rpartition(':')[2]}"
 
 
 def reason_of(failure: DataFileError) -> str:

@@ -7,7 +7,8 @@ import textwrap
 import pytest
 
 from mentor_pl.errors import DataFileError
-from mentor_pl.files.jsonl import AppendWriter, read_rows, write_rows
+from mentor_pl.files.jsonl import AppendWriter, write_rows
+from mentor_pl.files.tables import read_rows
 
 
 def rows_of(path, **options):
