@@ -13,7 +13,9 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.optim import Optimizer
 
+from mentor_pl.callbacks.checkpoints import RunCheckpoint
 from mentor_pl.training.module import MentorModule
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ class GracefulStop(Callback):
     def __init__(self) -> None:
         self._requeue: Callable[..., Any] | None = None
         self._interrupt: Any = None
+        self._step_begun = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Replace Lightning's handlers, which it has installed by now and removes at the end."""
@@ -57,21 +60,41 @@ class GracefulStop(Callback):
 
     on_sanity_check_start = on_validation_start = on_test_start = on_predict_start = on_train_start
 
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Note that the weights begin to change."""
+        self._step_begun = trainer.global_step
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save where training has stopped; all ranks are here."""
+        """Save where training has stopped."""
         self._restore_interrupt()
-        if not isinstance(exception, SIGTERMException) or not isinstance(pl_module, MentorModule):
+        if not isinstance(pl_module, MentorModule) or trainer.state.fn != "fit":
             return
-        if trainer.state.fn != "fit":
-            return
-        if pl_module.stop_request.signal == signal.SIGUSR1 and self._requeue is not None:
+        asked = isinstance(exception, SIGTERMException)  # then all ranks are here
+        if asked and pl_module.stop_request.signal == signal.SIGUSR1 and self._requeue is not None:
             self._requeue(signal.SIGUSR1, None)
-            return
+        elif asked or self._can_save_after(exception, trainer):
+            self._save(trainer, "stopped" if asked else "failed")
+
+    def _can_save_after(self, exception: BaseException, trainer: Trainer) -> bool:
+        """Tell whether this process alone can save, and has whole weights that were not saved yet."""
+        within_step = self._step_begun == trainer.global_step
+        alone = trainer.world_size == 1
+        return isinstance(exception, Exception) and alone and trainer.global_step > 0 and not within_step
+
+    def _save(self, trainer: Trainer, what: str) -> None:
         checkpoints = trainer.checkpoint_callback
-        folder = checkpoints.dirpath if isinstance(checkpoints, ModelCheckpoint) else None
-        path = Path(folder or trainer.default_root_dir) / "last.ckpt"
-        trainer.save_checkpoint(path)
-        log.warning("stopped at step %d; `--ckpt_path %s` goes on from there", trainer.global_step, path)
+        if isinstance(checkpoints, RunCheckpoint):
+            if not checkpoints.keep_last:
+                log.warning(
+                    "%s at step %d; nothing is saved, since checkpoints are switched off", what, trainer.global_step
+                )
+                return
+            path = checkpoints.save_newest(trainer)
+        else:
+            folder = checkpoints.dirpath if isinstance(checkpoints, ModelCheckpoint) else None
+            path = Path(folder or trainer.default_root_dir) / "last.ckpt"
+            trainer.save_checkpoint(path)
+        log.warning("%s at step %d; `--ckpt_path %s` goes on from there", what, trainer.global_step, path)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give Ctrl-C its old meaning back."""

@@ -60,6 +60,14 @@ class TrajectoryRecorder(Callback):
                 for trajectory in group.trajectories:
                     self._writer.write(trajectory_to_row(trajectory, split=outputs.split))
 
+    def state_dict(self) -> dict[str, Any]:
+        """Saved with every checkpoint."""
+        return {"rounds": self._rounds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting rounds."""
+        self._rounds = state_dict["rounds"]
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Close the file."""
         if self._writer is not None:

@@ -15,6 +15,7 @@ from mentor_pl.evaluation.metrics import TaskMetrics
 from mentor_pl.evaluation.teacher import teacher_groups
 from mentor_pl.training.datamodule import MentorDataModule
 from mentor_pl.training.module import MentorModule
+from mentor_pl.training.resume import validate_now
 
 Scores = dict[str, dict[str, float]]
 """Metric values by split and name."""
@@ -101,12 +102,7 @@ def _data(trainer: Trainer) -> MentorDataModule:
 
 
 def _evaluate(trainer: Trainer) -> Scores:
-    """Let Lightning run the validation of `fit`, with all its hooks, outside its own schedule."""
-    trainer.validating = True
-    try:
-        trainer.fit_loop.epoch_loop.val_loop.run()
-    finally:
-        trainer.training = True
+    validate_now(trainer)
     return _scores(trainer)
 
 

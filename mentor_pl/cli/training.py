@@ -14,11 +14,12 @@ from typing import Any
 import transformers
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from mentor_pl.callbacks.checkpoints import LAST, RunCheckpoint
 from mentor_pl.callbacks.export import ExportStudent
 from mentor_pl.callbacks.graceful_stop import GracefulStop
 from mentor_pl.callbacks.non_finite_guard import NonFiniteGuard
@@ -28,9 +29,13 @@ from mentor_pl.cli.diagnosis import Group, one_line
 from mentor_pl.cli.parser import OneLineErrors, constructor_error, refuse_nulls
 from mentor_pl.errors import ConfigError, MentorError
 from mentor_pl.plugins import find_plugins
+from mentor_pl.training.checkpoint_file import read_checkpoint
 from mentor_pl.training.checkpoint_io import AtomicCheckpointIO
 from mentor_pl.training.datamodule import MentorDataModule
 from mentor_pl.training.module import MentorModule
+from mentor_pl.training.resume import RUN_KEY, check_same_optimizer, check_same_run
+from mentor_pl.training.run_folder import RunFolder
+from mentor_pl.training.run_position import RunPosition
 
 _RUNS = Path("runs")
 
@@ -49,7 +54,7 @@ class _Parser(OneLineErrors, LightningArgumentParser):
         "trainer": Group(Trainer),
         "model": Group(MentorModule),
         "data": Group(MentorDataModule),
-        "checkpoint": Group(ModelCheckpoint),
+        "checkpoint": Group(RunCheckpoint),
         "recorder": Group(TrajectoryRecorder),
         "summary": Group(RunSummary),
         "export": Group(ExportStudent),
@@ -69,7 +74,7 @@ class SaveConfig(SaveConfigCallback):
         run_dir = Path(trainer.default_root_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
         config = self.config.clone()
-        config.run_dir = config.trainer.default_root_dir = None
+        config.run_dir = config.trainer.default_root_dir = config.ckpt_path = None
         if config.checkpoint.dirpath == str(run_dir / "checkpoints"):
             config.checkpoint.dirpath = None
         self.parser.save(config, str(run_dir / "config.yaml"), skip_none=False, overwrite=True, multifile=False)
@@ -80,6 +85,7 @@ class MentorCLI(LightningCLI):
 
     def __init__(self, *settings: Any, **options: Any) -> None:
         """Run the subcommand; end the process where it was asked to end."""
+        self._folder: RunFolder | None = None
         try:
             super().__init__(*settings, **options)
         except SIGTERMException as stopped:
@@ -88,6 +94,11 @@ class MentorCLI(LightningCLI):
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(int(stopped.code or 128 + signal.SIGTERM))
+
+    @property
+    def _settings(self) -> Any:
+        """The settings of the present subcommand."""
+        return self.config[str(self.subcommand)]
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's folder and our callbacks, each with its keys."""
@@ -98,10 +109,8 @@ class MentorCLI(LightningCLI):
             help="Folder of the run; a new one under runs/ by default, of which runs/last is the newest.",
         )
         parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.set_defaults(
-            {"checkpoint.filename": "{step}", "checkpoint.save_last": True, "checkpoint.auto_insert_metric_name": True}
-        )
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+        parser.set_defaults({"checkpoint.filename": "{step}", "checkpoint.auto_insert_metric_name": True})
         parser.add_lightning_class_args(TrajectoryRecorder, "recorder")
         parser.add_lightning_class_args(RunSummary, "summary")
         parser.add_lightning_class_args(ExportStudent, "export")
@@ -112,7 +121,12 @@ class MentorCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder."""
-        config = self.config[self.subcommand] if self.subcommand else self.config
+        config = self._settings
+        if config.trainer.barebones:
+            raise ConfigError(
+                "trainer.barebones is true, which measures Lightning alone, without the log, the callbacks and the checkpoints "
+                "that a run is made of; leave it out"
+            )
         run_dir = _run_dir(config.run_dir, str(self.subcommand))
         config.run_dir = str(run_dir)
         config.trainer.default_root_dir = str(run_dir)
@@ -125,6 +139,9 @@ class MentorCLI(LightningCLI):
         root = config["default_root_dir"]
         if config.get("logger") in (None, True):
             kwargs["logger"] = CSVLogger(root, name="", version="")
+        if config.get("enable_checkpointing") is False:
+            self.config_init[str(self.subcommand)].checkpoint.switch_off()  # Lightning refuses the two together
+            kwargs["enable_checkpointing"] = True
         kwargs["plugins"] = [*_listed(config.get("plugins")), AtomicCheckpointIO()]
         # First, so that it is in place when others begin to evaluate.
         callbacks = [GracefulStop(), *_listed(config.get("callbacks"))]
@@ -140,16 +157,38 @@ class MentorCLI(LightningCLI):
             raise constructor_error(Trainer, failure) from failure
 
     def before_fit(self) -> None:
-        """Let `runs/last` point to a run under `runs/`; keep the log of an earlier run in its folder, which CSVLogger would delete."""
+        """Take the run's folder, and see whether the run can be resumed, before anything is loaded."""
+        run_dir = Path(self.trainer.default_root_dir)
         if self.trainer.is_global_zero:
-            run_dir = Path(self.trainer.default_root_dir)
+            self._folder = RunFolder(run_dir)
             point_last_to(run_dir)
-            if (log := run_dir / "metrics.csv").exists():
-                log.rename(run_dir / f"metrics.{log.stat().st_mtime_ns}.csv")
+        path = self._settings.ckpt_path
+        if path == "last":
+            path = str(Path(self._settings.checkpoint.dirpath) / LAST)
+        if path is not None and path not in ("best", "hpc"):
+            self._prepare_resuming(Path(path))
+        elif self._folder is not None:
+            self._folder.begin_anew()
+
+    def _prepare_resuming(self, path: Path) -> None:
+        checkpoint = read_checkpoint(path, check_digest=self.trainer.is_global_zero)
+        check_same_run(checkpoint, self.datamodule.identity)
+        check_same_optimizer(checkpoint, self.model.optimizer_name)
+        position = RunPosition(**checkpoint[RUN_KEY]["position"])
+        if self._folder is None:
+            return
+        if position.has_reached(self.trainer) and self._folder.finished_step == position.step:
+            raise ConfigError(
+                f"--ckpt_path: the run in {self._folder.path} has ended at update {position.step}, and nothing is left to train; to "
+                f"train on, raise trainer.max_steps (now {self.trainer.max_steps}) or trainer.max_epochs (now {self.trainer.max_epochs})"
+            )
+        self._folder.go_back_to(position, checkpoint=path, loggers=self.trainer.loggers)
 
     def after_fit(self) -> None:
         """Say where the run is; free what it used."""
-        if self.trainer.is_global_zero:
+        if self._folder is not None:
+            self._folder.note_finished(self.trainer.global_step)
+            self._folder.close()
             print(f"The run is in {os.path.relpath(self.trainer.default_root_dir)}")
         self.after_test()
 
@@ -224,4 +263,6 @@ def _quieten() -> None:
     transformers.utils.logging.disable_progress_bar()
     # Our loader works in the trainer's process on purpose; workers would hold copies of the student.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # we keep the position ourselves
+    warnings.filterwarnings("ignore", message=".*Experiment logs directory .* is not empty.*")  # we kept its log
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")

@@ -13,7 +13,8 @@ from mentor_pl.engines.base import SamplingParams
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training.comparison import GroupComparison
 from mentor_pl.training.rollout_controller import RolloutController, SyncedEngine
-from mentor_pl.training.stream import RolloutStream, Round, StreamPlan
+from mentor_pl.training.rounds import Round, StreamPlan
+from mentor_pl.training.stream import RolloutStream
 
 
 class AheadRolloutStream(RolloutStream):

@@ -81,6 +81,23 @@ class PolicyBatch:
         return dataclasses.replace(self, **moved)
 
 
+def batch_to_state(batch: PolicyBatch) -> dict[str, Any]:
+    """Return a batch as plain containers and tensors on the CPU, for a checkpoint; without its groups."""
+    plain = dataclasses.replace(batch.to("cpu"), scored_groups=(), rollout_metrics={})
+    state = {field.name: getattr(plain, field.name) for field in dataclasses.fields(plain)}
+    if plain.segments is not None:
+        state["segments"] = [(segment.prefix, segment.suffixes) for segment in plain.segments]
+    return state
+
+
+def batch_from_state(state: dict[str, Any]) -> PolicyBatch:
+    """Make the batch of `batch_to_state` again."""
+    segments = state["segments"]
+    if segments is not None:
+        segments = tuple(Segment(prefix=prefix, suffixes=suffixes) for prefix, suffixes in segments)
+    return PolicyBatch(**{**state, "segments": segments})
+
+
 def _targets(sample: Sample, offset_of: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return for each trained token of a sample its index t and the flattened position of token t - 1."""
     index = sample.loss_mask.nonzero()[:, 0]

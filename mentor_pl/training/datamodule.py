@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import hashlib
 from typing import Literal, cast
 
 from lightning.pytorch import LightningDataModule, Trainer
@@ -25,11 +27,11 @@ from mentor_pl.training.comparison import GroupComparison
 from mentor_pl.training.compatibility import check_exploration, check_imitation, check_tools, find_overlong
 from mentor_pl.training.evaluation_stream import EvaluationStream
 from mentor_pl.training.module import MentorModule
+from mentor_pl.training.rounds import StreamPlan, StreamPosition
 from mentor_pl.training.samples import Sample, sample_from_reference
 from mentor_pl.training.stream import (
     ReferenceStream,
     RolloutStream,
-    StreamPlan,
     TrainingStream,
 )
 
@@ -114,6 +116,7 @@ class MentorDataModule(LightningDataModule):
         self._files = {"train": references, **(evaluation or {})}
         self.prompts: dict[str, list[Prompt]] = {}
         self._stream: TrainingStream | None = None
+        self._position: StreamPosition | None = None
         self._check()
 
     def _check(self) -> None:
@@ -166,6 +169,9 @@ class MentorDataModule(LightningDataModule):
         """Return the stream of training batches."""
         self._close_stream()
         self._stream = self._training_stream()
+        if self._position is not None:
+            self._stream.go_to(self._position)
+            self._position = None
         return self._stream
 
     def _training_stream(self) -> TrainingStream:
@@ -208,13 +214,23 @@ class MentorDataModule(LightningDataModule):
             if split != "train"
         ]
 
-    def test_dataloader(self) -> list[EvaluationStream]:
-        """See `val_dataloader`."""
-        return self.val_dataloader()
+    test_dataloader = predict_dataloader = val_dataloader
 
-    def predict_dataloader(self) -> list[EvaluationStream]:
-        """See `val_dataloader`."""
-        return self.val_dataloader()
+    # Resuming -------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def identity(self) -> dict[str, str | int]:
+        """What decides which prompts a round holds; a checkpoint's position means nothing under another one."""
+        digest = hashlib.sha256(resolve(self._files["train"]).read_bytes()).hexdigest()
+        return {"references (SHA-256)": digest, "train_on": self.train_on, **dataclasses.asdict(self.plan)}
+
+    def position(self) -> StreamPosition:
+        """Return where this rank's training goes on after the optimiser steps that are made."""
+        return StreamPosition(rounds_done=0) if self._stream is None else self._stream.position()
+
+    def go_to(self, position: StreamPosition) -> None:
+        """Let training go on from this rank's position of a checkpoint."""
+        self._position = position
 
     # Parts ----------------------------------------------------------------------------------------------------
 

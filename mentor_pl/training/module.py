@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
@@ -25,6 +25,7 @@ from mentor_pl.training.evaluation_stream import EvaluationBatch
 from mentor_pl.training.fsdp2 import check_strategy, shard
 from mentor_pl.training.policy import Policy, ReferencePolicy
 from mentor_pl.training.random_states import RandomState, gather_random_states, restore_random_state
+from mentor_pl.training.resume import ResumableRun
 from mentor_pl.training.rollout_controller import RolloutController, StopRequest
 from mentor_pl.training.sharded_checkpoints import trained_names
 from mentor_pl.training.step_metrics import StepMetrics, StepTotals
@@ -198,6 +199,27 @@ class MentorModule(LightningModule):
         """Return the names of the metrics that the progress bar shows, each with its label."""
         labels = {f"score/{term}": term for term in self._terms if term not in _SHOWN.values() and "/" not in term}
         return {"reward": "reward", **labels, **_SHOWN}
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Let every Trainer keep the run's position in its checkpoints."""
+        return [ResumableRun()]
+
+    @functools.cached_property
+    def optimizer_name(self) -> str:
+        """Class of the optimiser; it is made for one small weight, without the student.
+
+        Raises:
+            ConfigError: It refuses its settings.
+        """
+        try:
+            return type(self._make_optimizer([nn.Parameter(torch.zeros(2, 2))])).__name__  # type: ignore[arg-type]
+        except (ValueError, TypeError) as refusal:
+            raise ConfigError(f"model.optimizer: {refusal}; see its arguments") from None
+
+    def setup(self, stage: str) -> None:
+        """Have the optimiser's settings looked at before the student is loaded."""
+        if stage == "fit":
+            _ = self.optimizer_name
 
     def configure_optimizers(self) -> Any:
         """Give the optimiser what is trainable."""

@@ -75,6 +75,8 @@ class RolloutController:
 
     Attributes:
         ahead: The rollout that goes on while training does, if any.
+        before_round: Called before each round, when every step of the last one is made, logged and
+            evaluated: the moment for a checkpoint.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class RolloutController:
         corrects_sampler: bool,
     ) -> None:
         self.ahead = RolloutAhead(self.stop_if_asked)
+        self.before_round: list[Callable[[], None]] = []
         self._trainer = trainer
         self._policy = policy
         self._engine = engine
@@ -104,6 +107,8 @@ class RolloutController:
             SIGTERMException: See `stop_if_asked`.
         """
         self.stop_if_asked()
+        for call in self.before_round:
+            call()
         # The last step's gradients would take their memory through the rollout.
         self._trainer.lightning_module.zero_grad()
 

@@ -6,67 +6,29 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 from lightning.pytorch import Trainer
 
 from mentor_pl.engines.base import SamplingParams
 from mentor_pl.errors import EngineError
 from mentor_pl.evaluation.rollout_metrics import work_metrics
-from mentor_pl.rewards.program import ScoredGroup
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.comparison import GroupComparison
 from mentor_pl.training.prompt_order import PromptOrder
 from mentor_pl.training.rollout_controller import RolloutController, SyncedEngine
 from mentor_pl.training.round_advantages import standardized_over_round
+from mentor_pl.training.rounds import Round, StreamPlan, StreamPosition
 from mentor_pl.training.samples import Sample, share_beginning
 from mentor_pl.trajectory import TrajectoryGroup
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamPlan:
-    """How many prompts make a round, and how many optimiser steps it is spent on.
-
-    Attributes:
-        prompts_per_round: Prompts drawn at once, over all ranks.
-        steps_per_round: Optimiser steps that share them.
-        epochs_per_round: Passes over them.
-        seed: Decides the order of prompts and, at rollouts, every sampled token.
-    """
-
-    prompts_per_round: int
-    steps_per_round: int = 1
-    epochs_per_round: int = 1
-    seed: int = 0
-
-    @property
-    def updates_per_round(self) -> int:
-        """Optimiser steps between two syncs of the weights."""
-        return self.steps_per_round * self.epochs_per_round
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
-    """What a rank has to train on between two syncs of the weights.
-
-    Attributes:
-        samples: Of each prompt.
-        scored_groups: Where the samples come from; empty where a teacher made them.
-        metrics: What was measured on the way.
-    """
-
-    samples: list[list[Sample]]
-    scored_groups: tuple[ScoredGroup, ...] = ()
-    metrics: dict[str, float] = field(default_factory=dict)
 
 
 class TrainingStream(ABC):
     """Rounds of prompts, each served as micro-batches.
 
-    It has a length, so that Lightning does not fetch ahead of the weight update, and a state, so that a resumed run goes on where it
-    was. A round's micro-batches are the optimiser steps times `accumulate_grad_batches`: accumulation changes memory, not the result.
+    It has a length, so that Lightning does not fetch ahead of the weight update, and a position, so that a resumed run goes on where
+    it was. A round's micro-batches are the optimiser steps times `accumulate_grad_batches`: accumulation changes memory, not the result.
     """
 
     temperature = 1.0
@@ -82,6 +44,9 @@ class TrainingStream(ABC):
         self.num_prompts = num_prompts
         self._order = PromptOrder(num_prompts=num_prompts, round_size=plan.prompts_per_round, seed=plan.seed)
         self.rounds_done = 0
+        self._steps_of_round: list[list[PolicyBatch]] = []
+        self._resumed_steps: list[list[PolicyBatch]] = []
+        self._round_began = 0
         self.rounds_per_epoch = max(1, num_prompts // plan.prompts_per_round)
 
     @abstractmethod
@@ -99,27 +64,46 @@ class TrainingStream(ABC):
 
     def __iter__(self) -> Iterator[PolicyBatch]:
         """Serve the rest of the present epoch."""
+        self._settle()
         for _ in range(self.rounds_done % self.rounds_per_epoch, self.rounds_per_epoch):
             self.controller.begin_round()
-            drawn = self.with_round_advantages(self.draw(self.share_of_round(self.rounds_done)))
-            steps = list(self._steps(drawn.samples))
-            batches = [batch for step in self._order_of_steps() for batch in steps[step]]
-            batches[0] = replace(batches[0], scored_groups=drawn.scored_groups, rollout_metrics=drawn.metrics)
-            for number, batch in enumerate(batches):
-                if number == len(batches) - 1:
-                    self.rounds_done += 1  # before the yield, so that a checkpoint taken after this batch has it
-                yield batch
+            steps, self._resumed_steps = self._resumed_steps or self._drawn_steps(), []
+            self._steps_of_round, self._round_began = steps, self.trainer.global_step
+            for step in steps:
+                yield from step
+            self._settle()
+
+    def _drawn_steps(self) -> list[list[PolicyBatch]]:
+        drawn = self.with_round_advantages(self.draw(self.share_of_round(self.rounds_done)))
+        steps = list(self._steps(drawn.samples))
+        steps = [list(steps[step]) for step in self._order_of_steps()]
+        steps[0][0] = replace(steps[0][0], scored_groups=drawn.scored_groups, rollout_metrics=drawn.metrics)
+        return steps
+
+    def _settle(self) -> None:
+        """Count the round as done where the student has made all its steps."""
+        if self._steps_of_round and not self._steps_left():
+            self.rounds_done += 1
+        self._steps_of_round = []
+
+    def _steps_left(self) -> list[list[PolicyBatch]]:
+        return self._steps_of_round[self.trainer.global_step - self._round_began :]
 
     def close(self) -> None:  # noqa: B027 - optional to override
         """Free what the stream holds; it is not used afterwards."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Lightning saves this with every checkpoint; the same on all ranks."""
-        return {"rounds_done": self.rounds_done}
+    def position(self) -> StreamPosition:
+        """Return where to go on after the optimiser steps that are made."""
+        left = self._steps_left()
+        if not left:
+            return StreamPosition(rounds_done=self.rounds_done + bool(self._steps_of_round))
+        begun = len(left) < len(self._steps_of_round)
+        return StreamPosition(rounds_done=self.rounds_done, steps_left=left if begun else [])
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the rounds that a checkpoint had done."""
-        self.rounds_done = state_dict["rounds_done"]
+    def go_to(self, position: StreamPosition) -> None:
+        """Go on from this rank's position of a checkpoint."""
+        self.rounds_done = position.rounds_done
+        self._resumed_steps = position.steps_left
 
     def share_of_round(self, round_index: int) -> list[int]:
         """Return this rank's prompts of a round; see `PromptOrder`."""
