@@ -221,9 +221,11 @@ class OpenAITeacher(ChatTeacher):
             raise self._error(refusal, retry_after_s(response.headers)) from None
         except (TimeoutError, self._openai.APITimeoutError):
             raise _Passing("time-out") from None
+        except self._too_large as failure:
+            raise _too_large(failure) from None
         except self._openai.APIConnectionError as failure:
-            if isinstance(failure.__cause__, self._too_large):
-                raise ConversationRefusedError(f"{failure.__cause__} (max_reply_bytes)", common=True) from None
+            if isinstance(failure.__cause__, self._too_large):  # older clients wrap what they do not know
+                raise _too_large(failure.__cause__) from None
             raise _Passing("connection lost") from None
 
     def _without_key(self, body: bytes) -> bytes:
@@ -263,6 +265,10 @@ class OpenAITeacher(ChatTeacher):
         if wait_s is not None and wait_s > _LONG_WAIT_S:
             _log.warning("the endpoint asks to wait %.0f s (%s)", wait_s, said)
         return _Passing(f"HTTP {refusal.status}", said.partition(": ")[2], wait_s)
+
+
+def _too_large(failure: Exception) -> ConversationRefusedError:
+    return ConversationRefusedError(f"{failure} (max_reply_bytes)", common=True)
 
 
 def _words_of(choice: Mapping[str, Any]) -> str:

@@ -117,3 +117,45 @@ def test_many_threads_stay_within_a_budget_and_use_it_up():
         thread.join()
     assert len(made) == 9  # 90 spent: one more could make it 110
     assert account.spent == Spending(requests=9, prompt_tokens=45, completion_tokens=45)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("{}", "field 'kind': expected a value, found nothing"),
+        ('{"kind": "other", "key": "a"}', "field 'kind': expected"),
+        (
+            '{"kind": "reply", "key": "a", "prompt_tokens": 1, "completion_tokens": 1}',
+            "field 'message': expected a value",
+        ),
+        ('{"kind": "reply", "key": 5}', "field 'key': expected a valid string"),
+        (
+            '{"kind": "reply", "key": "a", "message": {}, "prompt_tokens": -1, "completion_tokens": 1}',
+            "field 'prompt_tokens'",
+        ),
+        (
+            '{"kind": "results", "key": "a", "results": [{"content": "x"}]}',
+            "field 'results[0].status': expected a value",
+        ),
+        ("[]", "expected one JSON object, found list"),
+    ],
+)
+def test_a_line_that_is_none_of_a_journal_is_named(tmp_path, line, problem):
+    path = tmp_path / "journal.jsonl"
+    path.write_text(f"\n{line}\n")
+    with pytest.raises(DataFileError) as failure:
+        Journal(path)
+    assert str(failure.value).startswith(f"{path}:2: ")
+    assert problem in str(failure.value)
+
+
+def test_blank_lines_of_a_journal_do_not_shift_what_is_found(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    journal.put("reply", "a", reply(1))
+    journal.close()
+    path.write_bytes(b"\n\n" + path.read_bytes() + b"  \n")
+    journal = Journal(path)
+    journal.put("reply", "b", reply(2))
+    assert [journal.get("reply", key)["completion_tokens"] for key in "ab"] == [1, 2]
+    journal.close()
