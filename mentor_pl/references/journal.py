@@ -24,13 +24,16 @@ from mentor_pl.messages import ToolStatus
 Kind = Literal["reply", "results", "attempt"]
 
 
-class _Result(BaseModel):
+class ResultRow(BaseModel):
+    """A `ToolResult` without its call's id; `ToolResult` is made of its fields."""
+
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
 
     content: str
     status: Annotated[ToolStatus, Field(strict=False)]
     duration_s: float
     output_chars: int
+    final: bool = False
 
 
 class _Entry(BaseModel):
@@ -50,7 +53,7 @@ class _Reply(_Entry):
 
 
 class _Results(_Entry):
-    results: list[_Result]
+    results: list[ResultRow]
 
 
 class _Attempt(_Entry):

@@ -1,10 +1,12 @@
+import dataclasses
 import threading
 
 import pytest
 
 from mentor_pl.errors import ConfigError, DataFileError
+from mentor_pl.messages import ToolResult
 from mentor_pl.references.budget import Account, Budget, BudgetSpentError, Spending
-from mentor_pl.references.journal import Journal, journal_key
+from mentor_pl.references.journal import Journal, ResultRow, journal_key
 
 
 def reply(n):
@@ -159,3 +161,8 @@ def test_blank_lines_of_a_journal_do_not_shift_what_is_found(tmp_path):
     journal.put("reply", "b", reply(2))
     assert [journal.get("reply", key)["completion_tokens"] for key in "ab"] == [1, 2]
     journal.close()
+
+
+def test_every_field_of_a_result_is_journalled():
+    fields = {field.name for field in dataclasses.fields(ToolResult)}
+    assert fields == {"call_id", *ResultRow.model_fields}
