@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mentor_pl.errors import DataFileError
@@ -52,7 +52,7 @@ def convert(
         source: The file to read.
         output: The reference file to write, whole or not at all.
         judges: Each must score a reference's own solution 1.0.
-        toolbox: Runs every call again, where given.
+        toolbox: Runs every call again, where given; a prompt with neither tools nor a solution is offered its tools.
 
     Raises:
         DataFileError: The source is not what the converter is for, or yields nothing.
@@ -64,6 +64,8 @@ def convert(
             if isinstance(piece, Rejected):
                 where, reason = piece.where, piece.reason
             else:
+                if toolbox and not (piece.tools or piece.messages or piece.tool_calls):
+                    piece = replace(piece, tools=toolbox.specs)
                 where, reason = f"{source}: reference {place}", find_fault(piece, judges=judges, toolbox=toolbox)
                 if reason is None:
                     report.written += 1

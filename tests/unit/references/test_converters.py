@@ -308,7 +308,7 @@ def test_a_source_that_yields_nothing_writes_nothing(tmp_path):
 
 def test_converters_have_the_names_of_the_command_line():
     assert list(CONVERTERS)[:4] == ["gsm8k", "mentor-parquet", "bfcl", "chat"]
-    assert list(CONVERTERS)[4:] == ["xlam", "toolace", "hermes", "glaive", "tau", "verl"]
+    assert list(CONVERTERS)[4:] == ["question-answer", "xlam", "toolace", "hermes", "glaive", "tau", "verl"]
 
 
 @pytest.mark.parametrize(
