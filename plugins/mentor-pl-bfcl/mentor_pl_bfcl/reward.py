@@ -52,6 +52,6 @@ def user_turns(trajectory: Trajectory) -> list[list[tuple[ToolCall, ...]]]:
     for turn in trajectory.turns:
         if turn.message.tool_calls:
             turns[-1].append(turn.message.tool_calls)
-        if getattr(turn, "follow_up", None) is not None:
+        if turn.follow_up is not None:
             turns.append([])
     return turns
