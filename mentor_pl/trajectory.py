@@ -59,13 +59,20 @@ class StopReason(StrEnum):
     MAX_TURNS = "max_turns"
     MAX_TOOL_CALLS = "max_tool_calls"
     MAX_COMPLETION_TOKENS = "max_completion_tokens"
+    MAX_THINKING_TOKENS = "max_thinking_tokens"
     MAX_CONTEXT = "max_context"
     FORGED_ROLE = "forged_role"
     INFRASTRUCTURE = "infrastructure"
 
 
 _BUDGETS = frozenset(
-    {StopReason.MAX_TURNS, StopReason.MAX_TOOL_CALLS, StopReason.MAX_COMPLETION_TOKENS, StopReason.MAX_CONTEXT}
+    {
+        StopReason.MAX_TURNS,
+        StopReason.MAX_TOOL_CALLS,
+        StopReason.MAX_COMPLETION_TOKENS,
+        StopReason.MAX_THINKING_TOKENS,
+        StopReason.MAX_CONTEXT,
+    }
 )
 
 

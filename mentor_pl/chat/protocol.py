@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from mentor_pl.chat.choice import choose
 from mentor_pl.chat.detection import Detected
 from mentor_pl.chat.slots import fill_slots
+from mentor_pl.chat.stops import model_stops
 from mentor_pl.chat.thoughts import split_thought
 from mentor_pl.chat.tokens import PieceEncoder
 from mentor_pl.errors import ChatFormatError
@@ -50,7 +51,7 @@ class ChatProtocol:
 
     Args:
         tokenizer: With a pad token. Where its chat template does not render tools, they are put into the template's own turns.
-        stop_token_ids: More tokens that end a turn: those of the model's generation config.
+        stop_token_ids: More tokens that end a turn, beside the template's, the tokenizer's and those of the model's generation config.
 
     Raises:
         ChatFormatError: The template is missing, cannot be used, or the tokenizer has no pad token.
@@ -66,7 +67,7 @@ class ChatProtocol:
         self._detected: Detected = choose(tokenizer, self._encoder)
         self.format = self._detected.form
         self._shape = self._detected.shape
-        self.stop_token_ids = self._stops(stop_token_ids)
+        self.stop_token_ids = self._stops((*model_stops(tokenizer), *stop_token_ids))
         """Tokens that end a turn: the template's, the tokenizer's and the model's."""
 
     @property

@@ -15,6 +15,8 @@ class RolloutLimits:
         max_turns: Assistant turns, the answer included (`StopReason.MAX_TURNS`).
         max_tool_calls: Tool calls over all turns; a turn that would exceed it is not run (`MAX_TOOL_CALLS`).
         max_completion_tokens: Sampled tokens over all turns (`MAX_COMPLETION_TOKENS`).
+        max_thinking_tokens: Sampled tokens of thought over all turns (`MAX_THINKING_TOKENS`); null for no limit of its own. It is
+            counted when a turn ends: set `max_completion_tokens` to what a turn may take at most.
         max_tool_result_tokens: Tokens of one tool result; the rest is cut and a marker says so.
         park_after_s: Seconds that decoding waits for the tools of a turn before other trajectories go on without it. Tools that are `slow`
             are never waited for. Timing decides the order of events only where this runs out.
@@ -24,6 +26,7 @@ class RolloutLimits:
     max_turns: int = 6
     max_tool_calls: int = 10
     max_completion_tokens: int = 1024
+    max_thinking_tokens: int | None = None
     max_tool_result_tokens: int = 512
     park_after_s: float = 1.0
     max_concurrent_tools: int = 16
@@ -31,5 +34,5 @@ class RolloutLimits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value < (0 if field.name == "park_after_s" else 1):
+            if value is not None and value < (0 if field.name == "park_after_s" else 1):
                 raise ConfigError(f"limits.{field.name} is {value}; it must be positive")

@@ -51,6 +51,7 @@ class StudentEpisode:
         self._token_ids = list(prompt_ids)
         self._next_prompt_ids = prompt_ids
         self._num_sampled = 0
+        self._num_thinking = 0
         self.message: Message | None = None
         """The last turn, parsed."""
 
@@ -72,12 +73,17 @@ class StudentEpisode:
             True where it waits for a response (`Episode.respond`), which goes to `resume`; False where the episode
             has ended.
         """
-        parsed = self._protocol.parse(completion.token_ids, first_index=self.episode.num_calls)
+        parsed = self._protocol.parse(
+            completion.token_ids, first_index=self.episode.num_calls, tools=self.episode.reference.tools
+        )
+        self._num_thinking += parsed.num_thinking_tokens
         self.message = parsed.message
         self._token_ids += completion.token_ids
         self._num_sampled += len(completion.token_ids)
         stop_reason = None
-        if completion.finish_reason == "length":  # cut off: whatever it was about to call is not run
+        if self._limits.max_thinking_tokens is not None and self._num_thinking > self._limits.max_thinking_tokens:
+            stop_reason = StopReason.MAX_THINKING_TOKENS
+        elif completion.finish_reason == "length":  # cut off: whatever it was about to call is not run
             stop_reason = self._exhausted()
         elif parsed.forged:
             stop_reason = StopReason.FORGED_ROLE

@@ -16,7 +16,8 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from mentor_pl.causal_model import model_state
-from mentor_pl.errors import StudentError
+from mentor_pl.chat.protocol import ChatProtocol
+from mentor_pl.errors import ChatFormatError, StudentError
 from mentor_pl.students.atomic_folder import atomic_folder
 
 
@@ -137,12 +138,15 @@ def _delta(layer: LoraLayer, name: str) -> torch.Tensor:
 
 
 def _generation_config(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
-    """Return the model's generation config, with the tokens that the tokenizer ends and pads with."""
+    """Return the model's generation config, with every token that ends a turn and the one that pads."""
     config = copy.deepcopy(base.generation_config) or GenerationConfig()
     ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     ends = [end for end in ends if end is not None]
-    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ends:
-        ends.append(tokenizer.eos_token_id)
+    try:
+        stops = ChatProtocol(tokenizer, ends).stop_token_ids
+    except ChatFormatError:  # not a student of ours
+        stops = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
+    ends = list(dict.fromkeys([*ends, *stops]))
     config.eos_token_id = ends[0] if len(ends) == 1 else ends or None
     config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else config.pad_token_id
     return config

@@ -9,9 +9,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from mentor_pl import embedded
+from mentor_pl.chat.stops import keep_model_stops
 from mentor_pl.errors import StudentError
 from mentor_pl.students.chat_template import set_chat_template
 from mentor_pl.students.gguf_conversion import converted_gguf
+from mentor_pl.students.vocabulary import check_embeddings, generation_stops
 
 DType = Literal["float32", "bfloat16", "float16"]
 
@@ -28,6 +30,8 @@ class Pretrained:
         gradient_checkpointing: Recompute activations in the backward pass: less memory, about a third more time a step.
         chat_template: A .jinja file, or the name of a template that we ship ("hermes"), in place of the tokenizer's own.
         pad_token: A token of the vocabulary that pads, in place of the tokenizer's own; not the end-of-sequence token.
+        chat_template_kwargs: Variables of the chat template, for example `enable_thinking: false`; they are written into it, so that the
+            exported student needs none.
         gguf_file: Name of a GGUF file in the folder, which then need not hold anything else; it is dequantised and cached.
     """
 
@@ -40,6 +44,7 @@ class Pretrained:
         gradient_checkpointing: bool = False,
         chat_template: str | None = None,
         pad_token: str | None = None,
+        chat_template_kwargs: dict[str, Any] | None = None,
         gguf_file: str | None = None,
     ) -> None:
         self.path = path
@@ -48,13 +53,15 @@ class Pretrained:
         self.gradient_checkpointing = gradient_checkpointing
         self.chat_template = chat_template
         self.pad_token = pad_token
+        self.chat_template_kwargs = chat_template_kwargs
         self.gguf_file = gguf_file
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """Return the tokenizer, checked.
 
         Raises:
-            StudentError: It cannot be loaded, has no pad token of its own, or its chat template is missing or ignores tools.
+            StudentError: It cannot be loaded, has no pad token of its own or tokens without embeddings.
+            ChatFormatError: Its chat template cannot be used.
         """
         source = self._source()
         try:
@@ -62,7 +69,9 @@ class Pretrained:
         except (OSError, ValueError, KeyError, ImportError) as failure:
             raise StudentError(self._cannot_load("tokenizer", failure)) from failure
         self._set_pad_token(tokenizer)
-        set_chat_template(tokenizer, self.chat_template, self.path)
+        set_chat_template(tokenizer, self.chat_template, self.path, self.chat_template_kwargs)
+        check_embeddings(tokenizer, source, self.path)
+        keep_model_stops(tokenizer, generation_stops(source))
         return tokenizer
 
     def load_model(self, **options: Any) -> PreTrainedModel:

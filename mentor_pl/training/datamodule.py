@@ -59,6 +59,7 @@ class MentorDataModule(LightningDataModule):
         limits: Budgets of each trajectory.
         max_problems: Problems used of each evaluation split, the first ones; null for all.
         evaluation_batch_size: Problems tried at once, on each rank.
+        imitate_reasoning: For `train_on: references`: the teacher's reasoning is imitated, too, where the references keep it.
         overlong_prompts: What to do with a prompt (for `train_on: references`, a solution too) that does not fit into the student's
             context, where a prompt needs room for one more token: `error`, or `skip` and count.
         max_bad_lines: Broken lines of a reference file that are left out with a warning before it becomes an error.
@@ -84,6 +85,7 @@ class MentorDataModule(LightningDataModule):
         limits: RolloutLimits = RolloutLimits(),  # noqa: B008 - frozen
         max_problems: int | None = None,
         evaluation_batch_size: int = 128,
+        imitate_reasoning: bool = False,
         overlong_prompts: Literal["error", "skip"] = "error",
         max_bad_lines: int = 0,
         seed: int = 0,
@@ -100,6 +102,7 @@ class MentorDataModule(LightningDataModule):
         self.rounds_ahead = rounds_ahead
         self.max_problems = max_problems
         self.evaluation_batch_size = evaluation_batch_size
+        self.imitate_reasoning = imitate_reasoning
         self.overlong_prompts = overlong_prompts
         self.plan = StreamPlan(
             prompts_per_round=prompts_per_round,
@@ -268,7 +271,9 @@ class MentorDataModule(LightningDataModule):
     def _solutions(self, prompts: list[Prompt]) -> list[Sample]:
         """Lay out every teacher's solution of every prompt; those that are longer than the context are left out, or refused."""
         samples = {
-            reference.reference_id: sample_from_reference(reference, self.protocol, self.runner.offered(reference))
+            reference.reference_id: sample_from_reference(
+                reference, self.protocol, self.runner.offered(reference), imitate_reasoning=self.imitate_reasoning
+            )
             for prompt in prompts
             for reference in prompt
         }

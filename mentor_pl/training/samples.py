@@ -79,13 +79,16 @@ def sample_from_trajectory(trajectory: Trajectory, advantage: float) -> Sample:
     return builder.build(advantage, prompt_length=len(trajectory.turns[0].prompt_ids))
 
 
-def sample_from_reference(reference: Reference, protocol: ChatProtocol, tools: list[ToolSpec]) -> Sample:
+def sample_from_reference(
+    reference: Reference, protocol: ChatProtocol, tools: list[ToolSpec], *, imitate_reasoning: bool = False
+) -> Sample:
     """Lay a teacher's solution out as if the student had sampled it; messages of weight 0 are context.
 
     Args:
         reference: With `messages`.
         protocol: The student's.
         tools: As they are offered at rollouts.
+        imitate_reasoning: Let the student say the teacher's reasoning, too, where the reference keeps it.
 
     Raises:
         ConfigError: The reference holds no solution to imitate, or a tool message answers no call.
@@ -104,7 +107,7 @@ def sample_from_reference(reference: Reference, protocol: ChatProtocol, tools: l
         if message.role == "assistant":
             if calls:
                 builder.given(_result_ids(reference, protocol, calls, results))
-            ids = protocol.assistant_ids(message)
+            ids = protocol.assistant_ids(message if imitate_reasoning else replace(message, reasoning=""))
             builder.sampled(ids) if message.trained else builder.given(ids)
             calls, results = message.tool_calls, {}
         elif message.role == "user":

@@ -2,14 +2,18 @@ from contextlib import contextmanager
 
 import pytest
 
+from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.messages import Message, ToolCall, ToolResult, ToolSpec
 from mentor_pl.reference import Reference
 from mentor_pl.rollout.agent_loop import Episode, Response
-from mentor_pl.rollout.student_episode import sample_seed
+from mentor_pl.rollout.limits import RolloutLimits
+from mentor_pl.rollout.student_episode import StudentEpisode, sample_seed
 from mentor_pl.rollout.user import User
+from mentor_pl.students.chat_template import read_chat_template
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.toolbox import ToolBox
-from mentor_pl.trajectory import StopReason
+from mentor_pl.trajectory import Completion, StopReason
+from tests.unit.chat.byte_tokenizers import CHATML, byte_tokenizer
 
 
 def test_a_seed_depends_on_run_prompt_and_sample_only():
@@ -153,3 +157,19 @@ def test_a_malformed_call_of_a_final_tool_hands_nothing_in():
     loop.take(Message(role="assistant", tool_calls=(ToolCall(call_id="c0", name="count", parse_error="not JSON"),)))
     loop.resume(loop.respond())
     assert loop.stop_reason is None
+
+
+@pytest.mark.parametrize(("limit", "reason"), [(18, StopReason.ANSWERED), (17, StopReason.MAX_THINKING_TOKENS)])
+def test_thought_has_a_budget_of_its_own(limit, reason):
+    protocol = ChatProtocol(byte_tokenizer(read_chat_template("hermes"), CHATML))
+    student = StudentEpisode(
+        index=0,
+        episode=episode(),
+        seed=0,
+        prompt_ids=(1, 2),
+        protocol=protocol,
+        limits=RolloutLimits(max_thinking_tokens=limit),
+        max_context=512,
+    )
+    assert not student.advance(Completion(token_ids=(*b"<think>2+3</think>5", 257)))  # a byte is a token
+    assert (student.stop_reason, student.message.content, student.message.reasoning) == (reason, "5", "2+3")

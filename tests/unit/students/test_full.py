@@ -3,11 +3,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from transformers import AutoTokenizer, GenerationConfig
 
+from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.errors import ChatFormatError, StudentError
+from mentor_pl.students.chat_template import read_chat_template
+from mentor_pl.students.export import export_student
 from mentor_pl.students.full import FullStudent
 
 MakeFolder = Callable[..., Path]
@@ -128,6 +133,48 @@ def test_templates_that_cannot_do_it(make_folder: MakeFolder, tmp_path: Path, te
         ".jinja file"
     )
     FullStudent(folder, chat_template="hermes").load_tokenizer()
+
+
+def test_variables_of_the_template_are_written_into_it(make_folder: MakeFolder, tmp_path: Path) -> None:
+    file = tmp_path / "mine.jinja"
+    file.write_text(read_chat_template("hermes") + "{{ '<think>\\n' if enable_thinking and add_generation_prompt }}")
+    folder = str(make_folder())
+
+    def header(**options: Any) -> str:
+        tokenizer = FullStudent(folder, chat_template=str(file), **options).load_tokenizer()
+        return tokenizer.apply_chat_template(
+            [{"role": "user", "content": "q"}], add_generation_prompt=True, tokenize=False
+        )
+
+    assert header(chat_template_kwargs={"enable_thinking": True}).endswith("assistant\n<think>\n")
+    assert header(chat_template_kwargs={"enable_thinking": False}).endswith("assistant\n")
+    with pytest.raises(
+        ChatFormatError, match="sets 'thinking', which its chat template does not read; it reads enable_thinking"
+    ):
+        header(chat_template_kwargs={"thinking": True})
+
+
+def test_tokens_without_embeddings_are_seen_before_the_model_is_loaded(make_folder: MakeFolder) -> None:
+    folder = make_folder()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 260}))
+    with pytest.raises(StudentError, match=r"its model has 260 embeddings, and 1 tokens .* lie outside: 'cd' \(260\)"):
+        FullStudent(str(folder)).load_tokenizer()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<unused>"])
+    tokenizer.save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 261}))
+    FullStudent(str(folder)).load_tokenizer()  # nothing uses that token
+
+
+def test_stop_tokens_come_from_template_tokenizer_and_generation_config(make_folder: MakeFolder) -> None:
+    folder = make_folder()
+    GenerationConfig(eos_token_id=[0, 7]).save_pretrained(folder)
+    tokenizer = FullStudent(str(folder)).load_tokenizer()
+    assert ChatProtocol(tokenizer).stop_token_ids == (2, 0, 7)
+    export_student(FullStudent(str(folder)).load_model(), tokenizer, folder.parent / "out")
+    exported = GenerationConfig.from_pretrained(folder.parent / "out")
+    assert set(exported.eos_token_id) == {2, 0, 7}
 
 
 def test_unknown_template_name(make_folder: MakeFolder) -> None:

@@ -161,3 +161,17 @@ def test_what_the_user_says_in_between_is_given_not_trained_on(hermes):
     assert trained == [*b"4", IM_END, *b"\\boxed{5}", IM_END]
     between = sample.token_ids.tolist()[sample.prompt_length + 2 : -len(b"\\boxed{5}") - 1]
     assert between == [*b"\n", IM_START, *b"user\nMore.", IM_END, *b"\n", IM_START, *b"assistant\n"]
+
+
+@pytest.mark.parametrize("imitate", [True, False])
+def test_reasoning_is_imitated_where_it_is_asked_for(hermes, imitate):
+    reference = Reference(
+        reference_id="p",
+        prompt=(Message(role="user", content="2+3?"),),
+        answer="5",
+        tools=(),
+        messages=(Message(role="assistant", content="5", reasoning="Two and three."),),
+    )
+    sample = sample_from_reference(reference, hermes, [], imitate_reasoning=imitate)
+    said = bytes(token for token in sample.token_ids[sample.loss_mask].tolist() if token < 256)
+    assert said == (b"<think>\nTwo and three.\n</think>\n\n5" if imitate else b"5")
