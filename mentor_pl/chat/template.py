@@ -15,6 +15,13 @@ from mentor_pl.chat.tokens import Piece, PieceEncoder
 from mentor_pl.errors import ChatFormatError
 from mentor_pl.messages import Message, ToolSpec
 
+_SCHEMA_WORDS = frozenset(
+    (
+        "type function name description parameters properties required items enum default anyOf oneOf allOf additionalProperties "
+        "string number integer boolean array object null"
+    ).split()
+)
+"""What templates look for in a tool's description."""
 _FAILURES = (TemplateError, TypeError, ValueError, KeyError, AttributeError)
 MARK = "\ue002"
 """Stands for what an assistant says."""
@@ -56,7 +63,7 @@ class ConversationTemplate:
         self.whose = f"the chat template of {tokenizer.name_or_path!r}"
         self._tokenizer: Any = tokenizer
         self._encoder = encoder
-        self._control_words = {token.strip("<>/|[]｜:_ ") for token in encoder.added}
+        self._control_words = {token.strip("<>/|[]｜:_ ") for token in encoder.added} - _SCHEMA_WORDS
 
     def render(
         self,
@@ -108,12 +115,12 @@ class ConversationTemplate:
             contents.append(text)
             return slot(len(contents) - 1)
 
-        def put_deep(value: Any, *, key: bool = False) -> Any:
+        def put_deep(value: Any) -> Any:
             if isinstance(value, str):
-                # As a name, a word may complete a tag: `<` + "think" + `>`.
-                return put(value, guard=key and value in self._control_words)
+                # A name may complete a tag: `<` + "think" + `>`.
+                return put(value, guard=value in self._control_words)
             if isinstance(value, Mapping):
-                return {put_deep(name, key=True): put_deep(item) for name, item in value.items()}
+                return {put_deep(name): put_deep(item) for name, item in value.items()}
             if isinstance(value, list | tuple):
                 return [put_deep(item) for item in value]
             return value
@@ -125,7 +132,7 @@ class ConversationTemplate:
                 "content": put(message.content, guard=slots and message.role != "assistant"),
             }
             if message.tool_calls:
-                calls = [(put_deep(call.name, key=True), put_deep(dict(call.arguments))) for call in message.tool_calls]
+                calls = [(put_deep(call.name), put_deep(dict(call.arguments))) for call in message.tool_calls]
                 row["tool_calls"] = [
                     {
                         # Nine letters and digits: Mistral's templates refuse anything else.
@@ -142,7 +149,7 @@ class ConversationTemplate:
                 thought = put(message.reasoning)
                 row |= {"reasoning_content": thought, "reasoning": thought, "thinking": thought}
             if message.name is not None:
-                row["name"] = put_deep(message.name, key=True)
+                row["name"] = put_deep(message.name)
             if message.role == "tool":
                 row["tool_call_id"] = f"call{_num_answered(rows):05d}"
             rows.append(row)
