@@ -60,6 +60,19 @@ _names: dict[str, str] = {}
 """The name under which an attention implementation with our keyword is registered, by the name of the implementation."""
 
 
+def transformers_model(model: nn.Module) -> type[PreTrainedModel]:
+    """Return the class of the transformers model inside a student, whatever wraps it."""
+    return next(type(module) for module in model.modules() if isinstance(module, PreTrainedModel))
+
+
+def hands_keywords_down(model: nn.Module) -> bool:
+    """Tell whether a model says of itself that its forward hands unknown keywords to its attention function.
+
+    Some that do, do not say so; whether they do shows when one is called.
+    """
+    return bool(getattr(transformers_model(model), "_supports_attention_backend", False))
+
+
 def own_attention(model: nn.Module) -> str:
     """Return the attention implementation that a model uses where nobody passes `attend`."""
     present = cast(Any, model).config.get_text_config()._attn_implementation

@@ -26,7 +26,8 @@ class Pretrained:
     Args:
         path: A Hugging Face folder, a hub id, or `embedded:student`.
         dtype: Of the weights.
-        attn_implementation: Attention of transformers, for example "sdpa", "eager" or "flash_attention_2"; null for the model's own choice.
+        attn_implementation: Attention of transformers, for example "sdpa", "eager" or "flash_attention_2"; null for what the model
+            supports: sdpa where it can.
         gradient_checkpointing: Recompute activations in the backward pass: less memory, about a third more time a step.
         chat_template: A .jinja file, or the name of a template that we ship ("hermes"), in place of the tokenizer's own.
         pad_token: A token of the vocabulary that pads, in place of the tokenizer's own; not the end-of-sequence token.
@@ -40,7 +41,7 @@ class Pretrained:
         path: str,
         *,
         dtype: DType = "float32",
-        attn_implementation: str | None = "sdpa",
+        attn_implementation: str | None = None,
         gradient_checkpointing: bool = False,
         chat_template: str | None = None,
         pad_token: str | None = None,

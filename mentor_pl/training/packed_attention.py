@@ -10,31 +10,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mentor_pl.causal_model import has_recurrent_state
-from mentor_pl.engines.attention_interface import take_attend_keyword
+from mentor_pl.engines.attention_interface import hands_keywords_down, take_attend_keyword, transformers_model
 from mentor_pl.training.batching import Segment
 from mentor_pl.training.shared_prefix_attention import SharedPrefixAttention
+
+_LAYER_TYPES = {"full_attention", "sliding_attention"}
 
 
 def supports_packing(model: nn.Module) -> tuple[bool, str]:
     """Tell whether a model's attention can be packed, and why not.
 
-    Sliding windows and attention that caps its scores or adds sinks mean something else than what is computed here. A recurrent
-    state would run from one sample into the next.
+    A recurrent state would run from one sample into the next.
     """
     config = cast(Any, model).config.get_text_config()
-    layer_types = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if layer_types != {"full_attention"}:
-        return False, f"its layers are {', '.join(sorted(layer_types))}"
+    others = set(getattr(config, "layer_types", None) or ()) - _LAYER_TYPES
     if has_recurrent_state(model):
-        return False, "its layers carry a recurrent state"
-    if getattr(config, "use_sliding_window", False) or (
-        not hasattr(config, "use_sliding_window") and getattr(config, "sliding_window", None)
-    ):
-        return False, "it attends within a sliding window"
-    if getattr(config, "attn_logit_softcapping", None):
-        return False, "it caps attention scores"
-    if not take_attend_keyword(model):
-        return False, f"{type(_base(model)).__name__} does not take other attention functions"
+        kinds = f" ({', '.join(sorted(others))})" if others else ""
+        return False, f"its layers carry a recurrent state from token to token{kinds}"
+    if others:
+        return False, f"its layers are {', '.join(sorted(others))}"
+    if getattr(config, "use_bidirectional_attention", False):
+        return False, "its attention is bidirectional"
+    if not hands_keywords_down(model) or not take_attend_keyword(model):
+        return False, f"{transformers_model(model).__name__} does not take other attention functions"
     return True, ""
 
 
@@ -48,6 +46,10 @@ class PackedAttention:
     def __init__(self, segments: Sequence[Segment]) -> None:
         self.layers = 0
         self._segments = segments
+        self._longest = max(
+            segment.prefix[1] - segment.prefix[0] + max((last - first for first, last in segment.suffixes), default=0)
+            for segment in segments
+        )
 
     def __call__(
         self,
@@ -58,50 +60,66 @@ class PackedAttention:
         *,
         scale: float,
         dropout: float,
-        **_: Any,
+        window: int | None,
+        softcap: float | None,
+        sinks: Tensor | None,
     ) -> Tensor:
         """Attend: query [1, heads, T, D], key and value [1, key-value heads, T, D] -> [1, T, heads, D]."""
         self.layers += 1
-        if query.device.type == "cpu" and dropout == 0.0:
+        if window is not None and self._longest <= window:
+            window = None
+        plain = window is None and softcap is None and sinks is None and dropout == 0.0
+        if plain and query.device.type == "cpu" and value.shape[-1] == query.shape[-1]:
             output = SharedPrefixAttention.apply(query, key, value, self._segments, scale)
             return cast(Tensor, output).transpose(1, 2)
         repeats = query.shape[1] // key.shape[1]
         if repeats > 1:
             key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
+
+        def attend(queries: slice, keys: Sequence[slice], before: int) -> Tensor:
+            """Let queries look at keys; so many of these come before the first query."""
+            mask = _visible(before, queries.stop - queries.start, window, query.device)
+            q = query[:, :, queries]
+            k, v = (torch.cat([tensor[:, :, part] for part in keys], 2) for tensor in (key, value))
+            if softcap is not None or sinks is not None:
+                return _softmax_attention(q, k, v, mask, scale, dropout, softcap, sinks)
+            causal = before == 0 and window is None  # the kernels that need no mask are faster
+            return F.scaled_dot_product_attention(
+                q, k, v, attn_mask=None if causal else mask, is_causal=causal, scale=scale, dropout_p=dropout
+            )
+
         parts: list[Tensor] = []
         for segment in self._segments:
-            start, stop = segment.prefix
-            prefix = slice(start, stop)
-            parts.append(
-                F.scaled_dot_product_attention(
-                    query[:, :, prefix],
-                    key[:, :, prefix],
-                    value[:, :, prefix],
-                    is_causal=True,
-                    scale=scale,
-                    dropout_p=dropout,
-                )
-            )
+            prefix = slice(*segment.prefix)
+            parts.append(attend(prefix, [prefix], 0))
             for first, last in segment.suffixes:
                 own = slice(first, last)
-                parts.append(
-                    F.scaled_dot_product_attention(
-                        query[:, :, own],
-                        torch.cat([key[:, :, prefix], key[:, :, own]], 2),
-                        torch.cat([value[:, :, prefix], value[:, :, own]], 2),
-                        attn_mask=_visible(stop - start, last - first, query.device),
-                        scale=scale,
-                        dropout_p=dropout,
-                    )
-                )
+                parts.append(attend(own, [prefix, own], prefix.stop - prefix.start))
         return torch.cat(parts, 2).transpose(1, 2)
 
 
-def _visible(prefix: int, own: int, device: torch.device) -> Tensor:
-    """True where a suffix token may look: all of the prefix, and its own tokens up to itself, [own, prefix + own]."""
-    return torch.ones(own, prefix + own, dtype=torch.bool, device=device).tril(prefix)
+def _visible(before: int, own: int, window: int | None, device: torch.device) -> Tensor:
+    """True where a token may look: what comes before, and its own tokens up to itself, [own, before + own]."""
+    visible = torch.ones(own, before + own, dtype=torch.bool, device=device).tril(before)
+    return visible if window is None else visible.triu(before - window + 1)
 
 
-def _base(model: nn.Module) -> nn.Module:
-    get_base_model = getattr(model, "get_base_model", None)
-    return get_base_model() if callable(get_base_model) else model  # type: ignore[return-value]
+def _softmax_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor,
+    scale: float,
+    dropout: float,
+    softcap: float | None,
+    sinks: Tensor | None,
+) -> Tensor:
+    """Attend with scores capped (Gemma 2, arXiv:2408.00118, section 2) or with one more score per head (gpt-oss)."""
+    scores = (query @ key.transpose(-1, -2)).float() * scale
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    scores = scores.masked_fill(~mask, float("-inf"))
+    if sinks is not None:
+        scores = torch.cat([scores, sinks.float().view(1, -1, 1, 1).expand(*scores.shape[:3], 1)], -1)
+    weights = scores.softmax(-1)[..., : key.shape[2]].to(value.dtype)
+    return F.dropout(weights, dropout) @ value

@@ -74,7 +74,7 @@ class Policy:
         if packing and not able:
             log.warning("model.packing is true but this student cannot be packed: %s; its batches are padded", why)
         elif not able and packing is None:
-            log.info("training batches are padded, not packed: %s", why)
+            log.warning("training batches are padded, not packed, which is slower: %s", why)
         self.packing = able and packing is not False
 
     def score(self, batch: PolicyBatch, model: nn.Module | None = None) -> tuple[Tensor, Tensor]:

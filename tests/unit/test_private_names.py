@@ -27,6 +27,10 @@ NAMES = {
     "transformers.masking_utils:ALL_MASK_ATTENTION_FUNCTIONS": "engines/attention_interface: its mask",
     "transformers.models.llama.modeling_llama:eager_attention_forward": "engines/attention_interface: eager attention",
     "transformers.models.llama.modeling_llama:LlamaPreTrainedModel._no_split_modules": "training/fsdp2: what is sharded",
+    "transformers:LlamaPreTrainedModel._supports_attention_backend": "engines/attention_interface: may a model be packed",
+    "transformers.cache_utils:LinearAttentionLayer.conv_states": "engines/cascade/recurrent_states: states by row",
+    "transformers.cache_utils:LinearAttentionLayer.recurrent_states": "engines/cascade/recurrent_states: states by row",
+    "transformers.cache_utils:LinearAttentionLayer.number_of_states": "engines/cascade/recurrent_states: states by row",
     "bitsandbytes.functional:dequantize_4bit": "students/export: exact weights of a 4-bit base",
 }
 

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from mentor_pl.engines.cascade.decoder import Decoder
 from mentor_pl.engines.cascade.kv_store import KVStore
-from mentor_pl.engines.cascade.partial_attention import additive_mask, hidden_keys, merge_attention, partial_attention
-
-TOKENS_PER_FORWARD = 4096
-"""New tokens computed at once: bounds the memory of their activations."""
+from mentor_pl.engines.cascade.partial_attention import (
+    additive_mask,
+    hidden_keys,
+    merge_attention,
+    partial_attention,
+    weigh_against_sinks,
+)
+from mentor_pl.engines.cascade.token_decoder import AttentionLayer, TokenDecoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +79,7 @@ class DecodeAttention:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: TokenDecoder,
         prefixes: KVStore,
         suffixes: KVStore,
         layout: GroupLayout,
@@ -100,19 +103,23 @@ class DecodeAttention:
         self._offsets, self._span = lengths, span
         self.positions = layout.prefix_lengths + lengths
         self.end = layout.longest + span
-        self._masks = {window: self._mask_parts(window) for window in set(decoder.windows)}
+        self._masks: dict[tuple[int | None, int], tuple[torch.Tensor | None, torch.Tensor | None]] = {}
+        self.num_rows, self.states = len(lengths), suffixes.states
+        self.state_slots = slice(0, len(lengths))
 
-    def __call__(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """Write and attend; see `decoder.Attend`."""
+    def __call__(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sinks: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Write and attend; see `token_decoder.Attend`."""
         rows, heads, dim = query.shape
-        kv_heads = key.shape[1]
-        repeats = heads // kv_heads
-        layout, decoder = self._layout, self._decoder
-        prefix_mask, suffix_mask = self._masks[decoder.windows[layer]]
+        spec = self._decoder.layers[layer]
+        kv_heads, repeats = spec.num_kv_heads, spec.repeats
+        layout = self._layout
+        prefix_mask, suffix_mask = self._mask_parts(spec.window, repeats)
         self._suffixes.write(layer, self._slots, self._offsets, key, value)
         query = query.reshape(rows, kv_heads, repeats, dim)
         own_keys, own_values = self._suffixes.read(layer, 0, rows, self._span)
-        own = partial_attention(query, own_keys, own_values, suffix_mask, decoder.scale, decoder.softcap)
+        own = partial_attention(query, own_keys, own_values, suffix_mask, spec.scale, spec.softcap)
 
         groups, width = len(layout.lengths), layout.width
         together = query[layout.gather].view(groups, width, kv_heads, repeats, dim).transpose(1, 2)
@@ -122,29 +129,37 @@ class DecodeAttention:
             keys,
             values,
             prefix_mask,
-            decoder.scale,
-            decoder.softcap,
+            spec.scale,
+            spec.softcap,
         )
         shared = shared.view(groups, kv_heads, width, repeats, dim).transpose(1, 2).reshape(-1, kv_heads, repeats, dim)
         lse = lse.view(groups, kv_heads, width, repeats).transpose(1, 2).reshape(-1, kv_heads, repeats)
-        merged = merge_attention((shared[layout.scatter], lse[layout.scatter]), own)
+        prefix = shared[layout.scatter], lse[layout.scatter]
+        merged = merge_attention(prefix, own)
+        if sinks is not None:
+            merged = weigh_against_sinks(merged, torch.logaddexp(prefix[1], own[1]), sinks.view(kv_heads, repeats))
         return merged.view(rows, heads, dim)
 
-    def _mask_parts(self, window: int | None) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    def _mask_parts(self, window: int | None, repeats: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Return the masks of prefixes `[groups, 1, 1 | width * repeats, longest]` and suffixes `[B, 1, 1, span]`."""
+        if window is not None and self.end <= window:
+            window = None
+        key = window, repeats if window is not None else 0
+        if key not in self._masks:
+            self._masks[key] = self._new_masks(window, repeats)
+        return self._masks[key]
+
+    def _new_masks(self, window: int | None, repeats: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         layout, decoder = self._layout, self._decoder
         keys = torch.arange(max(layout.longest, self._span), device=self.positions.device)
         own_keys, prefix_keys = keys[: self._span], keys[: layout.longest]
-        if window is not None and self.end <= window:
-            window = None
         own = hidden_keys(self._offsets[:, None], own_keys, window)
         own_mask = additive_mask(own[:, None], decoder.dtype) if self._span > 1 else None
         beyond = prefix_keys >= layout.lengths[:, None]
         if window is None:
             return None if layout.even else additive_mask(beyond[:, None, None], decoder.dtype), own_mask
         by_row = self.positions[layout.gather].view(-1, layout.width)
-        hidden = hidden_keys(by_row, prefix_keys, window) | beyond[:, None]
-        hidden = hidden.repeat_interleave(decoder.num_heads // decoder.num_kv_heads, 1)
+        hidden = (hidden_keys(by_row, prefix_keys, window) | beyond[:, None]).repeat_interleave(repeats, 1)
         return additive_mask(hidden[:, None], decoder.dtype), own_mask
 
 
@@ -177,7 +192,7 @@ class RunAttention:
         lengths: Of the runs, `[runs]`.
     """
 
-    def __init__(self, decoder: Decoder, prefixes: KVStore, store: KVStore, runs: Sequence[Run]) -> None:
+    def __init__(self, decoder: TokenDecoder, prefixes: KVStore, store: KVStore, runs: Sequence[Run]) -> None:
         """Prepare one forward.
 
         Args:
@@ -200,60 +215,67 @@ class RunAttention:
         )
         self.positions = self._offsets + before
         self.end = max(run.prefix_length + run.start + n for run, n in zip(runs, lengths, strict=True))
-        self._masks = [self._mask_parts(run, window) for window in dict.fromkeys(decoder.windows) for run in runs]
-        self._first_mask = {window: i * len(runs) for i, window in enumerate(dict.fromkeys(decoder.windows))}
+        self._masks: dict[tuple[int, AttentionLayer], tuple[torch.Tensor | None, torch.Tensor | None]] = {}
+        self.num_rows, self.states = len(runs), store.states
+        self.state_slots = torch.tensor([run.slot for run in runs], device=device)
 
-    def __call__(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """Write and attend; see `decoder.Attend`."""
+    def __call__(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sinks: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Write and attend; see `token_decoder.Attend`."""
         self._store.write(layer, self._slots, self._offsets, key, value)
         output = torch.empty_like(query)
-        first_mask = self._first_mask[self._decoder.windows[layer]]
         begin = 0
         for index, run in enumerate(self._runs):
             end = begin + len(run.token_ids)
-            output[begin:end] = self._attend(layer, run, query[begin:end], *self._masks[first_mask + index])
+            output[begin:end] = self._attend(layer, index, query[begin:end], sinks)
             begin = end
         return output
 
-    def _attend(
-        self, layer: int, run: Run, query: torch.Tensor, prefix_mask: torch.Tensor | None, own_mask: torch.Tensor | None
-    ) -> torch.Tensor:
+    def _attend(self, layer: int, index: int, query: torch.Tensor, sinks: torch.Tensor | None) -> torch.Tensor:
         count, heads, dim = query.shape
-        decoder = self._decoder
+        run, spec = self._runs[index], self._decoder.layers[layer]
+        prefix_mask, own_mask = self._mask_parts(index, spec)
         keys, values = self._store.read(layer, run.slot, 1, run.start + count)
         if own_mask is None:
             query = query.transpose(0, 1)[None]
             output = F.scaled_dot_product_attention(
-                query, keys, values, is_causal=True, scale=decoder.scale, enable_gqa=heads != keys.shape[1]
+                query, keys, values, is_causal=True, scale=spec.scale, enable_gqa=heads != keys.shape[1]
             )
             return output[0].transpose(0, 1)
-        kv_heads = decoder.num_kv_heads
-        repeats = heads // kv_heads
+        kv_heads, repeats = spec.num_kv_heads, spec.repeats
         stacked = (
             query.view(count, kv_heads, repeats, dim).permute(1, 2, 0, 3).reshape(1, kv_heads, repeats * count, dim)
         )
-        output, lse = partial_attention(stacked, keys, values, own_mask, decoder.scale, decoder.softcap)
+        output, lse = partial_attention(stacked, keys, values, own_mask, spec.scale, spec.softcap)
         if run.prefix_length:
             keys, values = self._prefixes.read(layer, run.prefix_slot, 1, run.prefix_length)
-            shared = partial_attention(stacked, keys, values, prefix_mask, decoder.scale, decoder.softcap)
-            output = merge_attention(shared, (output, lse))
+            shared = partial_attention(stacked, keys, values, prefix_mask, spec.scale, spec.softcap)
+            output, lse = merge_attention(shared, (output, lse)), torch.logaddexp(shared[1], lse)
+        if sinks is not None:
+            output = weigh_against_sinks(output, lse, sinks.view(kv_heads, repeats).repeat_interleave(count, 1))
         return output.view(kv_heads, repeats, count, dim).permute(2, 0, 1, 3).reshape(count, heads, dim)
 
-    def _mask_parts(self, run: Run, window: int | None) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    def _mask_parts(self, index: int, spec: AttentionLayer) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Return the masks of the prefix and of the slot's own tokens, each `[1, 1, repeats * n, S]`; both None for plain causal."""
-        decoder, count = self._decoder, len(run.token_ids)
+        key = index, spec
+        if key not in self._masks:
+            self._masks[key] = self._new_masks(self._runs[index], spec)
+        return self._masks[key]
+
+    def _new_masks(self, run: Run, spec: AttentionLayer) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        decoder, count, window = self._decoder, len(run.token_ids), spec.window
         if window is not None and run.prefix_length + run.start + count <= window:
             window = None
-        if window is None and run.start + run.prefix_length == 0 and decoder.softcap is None:
+        if window is None and run.start + run.prefix_length == 0 and spec.softcap is None and not spec.has_sinks:
             return None, None
-        repeats = decoder.num_heads // decoder.num_kv_heads
         keys = torch.arange(max(run.start + count, run.prefix_length), device=decoder.device)
         queries = run.start + keys.new_tensor(range(count))
-        own = hidden_keys(queries, keys[: run.start + count], window).repeat(repeats, 1)
+        own = hidden_keys(queries, keys[: run.start + count], window).repeat(spec.repeats, 1)
         own_mask = additive_mask(own[None, None], decoder.dtype)
         if window is None or run.prefix_length == 0:
             return None, own_mask
-        hidden = hidden_keys(run.prefix_length + queries, keys[: run.prefix_length], window).repeat(repeats, 1)
+        hidden = hidden_keys(run.prefix_length + queries, keys[: run.prefix_length], window).repeat(spec.repeats, 1)
         return additive_mask(hidden[None, None], decoder.dtype), own_mask
 
 
@@ -262,25 +284,13 @@ class MixedAttention:
 
     def __init__(self, runs: RunAttention, decoding: DecodeAttention) -> None:
         self._runs, self._decoding, self._num_run_tokens = runs, decoding, len(runs.positions)
+        self.num_rows, self.states = 1, None
+        self.state_slots = slice(0, 0)
 
-    def __call__(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """Write and attend; see `decoder.Attend`."""
+    def __call__(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sinks: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Write and attend; see `token_decoder.Attend`."""
         count = self._num_run_tokens
-        first = self._runs(layer, query[:count], key[:count], value[:count])
-        return torch.cat([first, self._decoding(layer, query[count:], key[count:], value[count:])])
-
-
-def compute_runs(decoder: Decoder, prefixes: KVStore, store: KVStore, runs: Sequence[Run]) -> torch.Tensor:
-    """Append runs to their slots; return the hidden state of each one's last token, `[runs, H]`."""
-    hidden: list[torch.Tensor] = []
-    pending = list(runs)
-    while pending:
-        count, tokens = 1, len(pending[0].token_ids)
-        while count < len(pending) and tokens + len(pending[count].token_ids) <= TOKENS_PER_FORWARD:
-            tokens += len(pending[count].token_ids)
-            count += 1
-        attention = RunAttention(decoder, prefixes, store, pending[:count])
-        states = decoder.forward(attention.token_ids, attention.positions, attention.end, attention)
-        hidden.append(states[attention.lengths.cumsum(0) - 1])
-        del pending[:count]
-    return torch.cat(hidden)
+        first = self._runs(layer, query[:count], key[:count], value[:count], sinks)
+        return torch.cat([first, self._decoding(layer, query[count:], key[count:], value[count:], sinks)])

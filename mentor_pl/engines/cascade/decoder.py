@@ -18,11 +18,10 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from mentor_pl.engines.attention_interface import own_attention
+from mentor_pl.engines.cascade.model_decoder import refuse_departures
 from mentor_pl.engines.cascade.projections import CopiedLinear, Projection, can_pack, project
+from mentor_pl.engines.cascade.token_decoder import Attend, AttentionLayer
 from mentor_pl.errors import EngineError
-
-Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""`(layer, query [N, Hq, D], key [N, Hkv, D], value [N, Hkv, D]) -> output [N, Hq, D]`; keeps keys and values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,19 +68,9 @@ class _Layer:
 
 
 class Decoder:
-    """A dense decoder, described.
+    """A dense decoder, described; a `TokenDecoder`."""
 
-    Attributes:
-        scale: Multiplies attention scores.
-        softcap: Caps attention scores; None for none.
-        windows: Per layer, how many tokens it sees at most; None for all.
-        dtype: What linear layers and attention compute in.
-        autocasts: True where that is not the type of the weights and of the residual stream.
-        vocab_size: Rows of the embedding.
-        num_positions: Whose angles are at hand.
-        self_contained: True where no linear layer of the model's is called: inference mode, which is faster, is then safe. A layer
-            that is called could keep a tensor for training, and training cannot use an inference tensor.
-    """
+    is_recurrent = False
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype | None = None, prepack: bool = True) -> None:
         """Describe a model and copy what is copied of its weights.
@@ -106,16 +95,24 @@ class Decoder:
         assert head is not None  # generating_model() checked that it generates
         self._body, self._head = body, head
         attention = body.layers[0].self_attn
-        self.num_layers = len(body.layers)
-        self.head_dim: int = attention.head_dim
+        self._half_dim: int = attention.head_dim // 2
         self.num_heads: int = config.num_attention_heads
         self.num_kv_heads: int = config.num_key_value_heads
-        self.scale: float = attention.scaling
-        self.softcap: float | None = config.attn_logit_softcapping if family.caps_scores else None
         self._final_softcap: float | None = getattr(config, "final_logit_softcapping", None)
-        self.windows: list[int | None] = [getattr(layer.self_attn, "sliding_window", None) for layer in body.layers]
+        windows: list[int | None] = [getattr(layer.self_attn, "sliding_window", None) for layer in body.layers]
         if config.model_type == "mistral":  # one window for all layers, kept in the config alone
-            self.windows = [config.sliding_window] * self.num_layers
+            windows = [config.sliding_window] * len(windows)
+        self.layers: tuple[AttentionLayer, ...] = tuple(
+            AttentionLayer(
+                num_heads=self.num_heads,
+                num_kv_heads=self.num_kv_heads,
+                head_dim=attention.head_dim,
+                scale=attention.scaling,
+                softcap=config.attn_logit_softcapping if family.caps_scores else None,
+                window=window,
+            )
+            for window in windows
+        )
         embedding: torch.Tensor = body.embed_tokens.weight
         self.device, self._hidden_dtype = embedding.device, embedding.dtype
         self.vocab_size = len(embedding)
@@ -124,7 +121,7 @@ class Decoder:
         self._pack = prepack and can_pack(self.device, self.dtype)
         self._norm_offset, self._eps = family.norm_offset, float(config.rms_norm_eps)
         layer_types = getattr(config, "layer_types", None) if config.model_type == "gemma3_text" else None
-        self._rope_kinds: list[str | None] = list(layer_types or [None] * self.num_layers)
+        self._rope_kinds: list[str | None] = list(layer_types or [None] * len(windows))
         self._rope: dict[
             str | None, tuple[torch.Tensor, torch.Tensor]
         ] = {}  # cosines and sines, each [positions, 1, D]
@@ -132,6 +129,9 @@ class Decoder:
         self._layers: list[_Layer] = []
         self._logits: Projection | None = None
         self.refresh()
+
+    def new_states(self) -> None:
+        """Return None: nothing but keys and values is carried on."""
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -167,18 +167,15 @@ class Decoder:
         self.self_contained = all(type(projection) is CopiedLinear for projection in (*projections, self._logits))
         self._final_norm = self._norm_weight(self._body.norm)
 
-    def forward(self, token_ids: torch.Tensor, positions: torch.Tensor, end: int, attend: Attend) -> torch.Tensor:
-        """Run all layers over tokens of any number of sequences; only attention tells these apart.
-
-        Args:
-            token_ids: `[N]`.
-            positions: Of each token in its conversation, `[N]`.
-            end: All positions are below it; known without asking the device.
-            attend: Keeps keys and values and attends.
-
-        Returns:
-            Hidden states before the final norm, `[N, H]`.
-        """
+    def forward(
+        self,
+        token_ids: torch.Tensor,
+        positions: torch.Tensor,
+        end: int,
+        attend: Attend,
+        wanted: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return hidden states before the final norm, `[M, H]`; see `TokenDecoder.forward`."""
         count = len(token_ids)
         heads, kv_heads = self.num_heads, self.num_kv_heads
         rotated = heads + kv_heads
@@ -205,7 +202,7 @@ class Decoder:
             if layer.norm_after_mlp is not None:
                 output = self._norm(output, layer.norm_after_mlp)
             hidden = hidden + output
-        return hidden
+        return hidden if wanted is None else hidden[wanted]
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the logits `[N, V]` of hidden states `[N, H]` as `forward` returns them."""
@@ -231,7 +228,7 @@ class Decoder:
         self.num_positions = max(end, 2 * self.num_positions, 512)
         table = torch.arange(self.num_positions, device=self.device)
         like = torch.zeros(1, dtype=self._hidden_dtype, device=self.device)
-        half = self.head_dim // 2
+        half = self._half_dim
         for kind in set(self._rope_kinds):
             extra = () if kind is None else (kind,)
             cos, sin = (part[0, :, None] for part in self._body.rotary_emb(like, table[None], *extra))
@@ -246,10 +243,4 @@ def _refuse_departures(config: object, attention: str) -> None:
     for rope in kinds:
         if rope.get("rope_type", "default") not in _STATIC_ROPE_TYPES:
             raise EngineError(f"rotary embeddings of type {rope['rope_type']!r} depend on the length of the sequence")
-    # up to 5.17 transformers lets Gemma 2 attend by sdpa, which leaves the cap out
-    if getattr(config, "attn_logit_softcapping", None) and attention == "sdpa":
-        raise EngineError(
-            "sdpa leaves out the cap on its attention scores; set the student's attn_implementation: eager"
-        )
-    if getattr(config, "use_bidirectional_attention", False):
-        raise EngineError("its attention is bidirectional")
+    refuse_departures(config, attention)

@@ -14,7 +14,9 @@ from transformers import PreTrainedModel
 from mentor_pl.engines.base import EngineSession, GenerationRequest, RolloutEngine, SamplingParams
 from mentor_pl.engines.cascade.decoder import Decoder
 from mentor_pl.engines.cascade.graphs import RECORDERS, Record
+from mentor_pl.engines.cascade.model_decoder import ModelDecoder
 from mentor_pl.engines.cascade.session import CascadeSession
+from mentor_pl.engines.cascade.token_decoder import TokenDecoder
 from mentor_pl.engines.student_model import evaluating, generating_model
 from mentor_pl.errors import ConfigError, EngineError
 
@@ -22,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class CascadeEngine(RolloutEngine):
-    """Generates with the trainer's own model by a forward of its own, for dense decoders (see `decoder`).
+    """Generates with the trainer's own model: by a forward of its own for some families (see `decoder`), else by the model's.
 
     A prompt is prefilled once for all its rows, and what it has in common with an earlier prompt not at all. Rows attend to the shared
     prefix together and to their own tokens apart (cascade attention). A row that is continued costs only its new tokens. Rows decode
@@ -52,7 +54,7 @@ class CascadeEngine(RolloutEngine):
             raise ConfigError(f"precision is {precision!r}; it must be 'student' or 'bfloat16'")
         self.max_rows, self.precision, self.prepack, self.graphs = max_rows, precision, prepack, graphs
         self._model: PreTrainedModel | None = None
-        self._decoder: Decoder | None = None
+        self._decoder: TokenDecoder | None = None
         self._recorder: Callable[[], Record] | None = None
         self._version = 0
 
@@ -60,7 +62,7 @@ class CascadeEngine(RolloutEngine):
         """Copy the plain linear layers' weights; call it in the precision context in which the rollout runs.
 
         Raises:
-            EngineError: The model is not of a supported family, or this engine computes something else than the model does.
+            EngineError: The model does not let its attention be taken over, or this engine computes something else than it does.
         """
         model = generating_model(model)
         dtype = self._compute_dtype(model)
@@ -68,9 +70,8 @@ class CascadeEngine(RolloutEngine):
             self._decoder.refresh()
         else:
             self._decoder = None
-            decoder = Decoder(model, dtype, self.prepack)
-            self._recorder = self._checked_recorder(decoder, model)
-            self._decoder, self._model = decoder, model
+            self._decoder, self._recorder = self._choose(model, dtype)
+            self._model = model
         self._version = version
 
     @contextmanager
@@ -83,7 +84,24 @@ class CascadeEngine(RolloutEngine):
                 self._decoder, self._version, sampling, tuple(stop_token_ids), self.max_rows, self._recorder
             )
 
-    def _checked_recorder(self, decoder: Decoder, model: PreTrainedModel) -> Callable[[], Record] | None:
+    def _choose(self, model: PreTrainedModel, dtype: torch.dtype) -> tuple[TokenDecoder, Callable[[], Record] | None]:
+        """Take a forward of our own where there is one for this model, else the model's."""
+        try:
+            decoder = Decoder(model, dtype, self.prepack)
+            return decoder, self._checked_recorder(decoder, model)
+        except EngineError as reason:
+            logger.info("CascadeEngine calls the model's own forward: %s", reason)
+        try:
+            decoder = ModelDecoder(model, dtype)
+            # its forward asks the device for sizes, which a recording cannot
+            _check_against_model(decoder, model, None)
+        except EngineError:
+            raise
+        except Exception as failure:  # others' code: whatever it does, it cannot be served
+            raise EngineError(f"{type(model).__name__} cannot be called by CascadeEngine: {failure!r}") from failure
+        return decoder, None
+
+    def _checked_recorder(self, decoder: TokenDecoder, model: PreTrainedModel) -> Callable[[], Record] | None:
         """Hold the decoder against the model; return what records its steps, None where they are computed one by one."""
         recorder = RECORDERS.get(decoder.device.type) if self.graphs else None
         try:
@@ -107,7 +125,7 @@ class CascadeEngine(RolloutEngine):
 
 
 @torch.no_grad()
-def _check_against_model(decoder: Decoder, model: PreTrainedModel, recorder: Callable[[], Record] | None) -> None:
+def _check_against_model(decoder: TokenDecoder, model: PreTrainedModel, recorder: Callable[[], Record] | None) -> None:
     """Compare log-probabilities with the model's own over a prefill, decoding, an extension and decoding again.
 
     Four tokens at a time: with graphs the first is sampled from the prefill, the second from a step computed as usual, the third from

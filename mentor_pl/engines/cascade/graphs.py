@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 
 from mentor_pl.engines.cascade.attention import DecodeAttention, GroupLayout
-from mentor_pl.engines.cascade.decoder import Decoder
 from mentor_pl.engines.cascade.kv_store import KVStore
+from mentor_pl.engines.cascade.token_decoder import TokenDecoder
 
 Record = Callable[[Callable[[], torch.Tensor]], tuple[Callable[[], None], torch.Tensor]]
 """Records a computation on tensors that stay where they are; returns what computes it again, and the tensor that then holds the result."""
@@ -41,7 +41,9 @@ class DecodeGraphs:
     recorded. When a store grows its recordings are void.
     """
 
-    def __init__(self, decoder: Decoder, prefixes: KVStore, suffixes: KVStore, recorder: Callable[[], Record]) -> None:
+    def __init__(
+        self, decoder: TokenDecoder, prefixes: KVStore, suffixes: KVStore, recorder: Callable[[], Record]
+    ) -> None:
         """Start without recordings.
 
         Args:
@@ -97,7 +99,7 @@ class DecodeGraphs:
 class _Step:
     """A decoding step on tensors that stay where they are; rows that only pad it write to the last slot, which nobody reads."""
 
-    def __init__(self, decoder: Decoder, prefixes: KVStore, suffixes: KVStore, rows: int, width: int) -> None:
+    def __init__(self, decoder: TokenDecoder, prefixes: KVStore, suffixes: KVStore, rows: int, width: int) -> None:
         def zeros(count: int) -> torch.Tensor:
             return torch.zeros(count, dtype=torch.int64, device=decoder.device)
 

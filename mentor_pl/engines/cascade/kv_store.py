@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import torch
 
-from mentor_pl.engines.cascade.decoder import Decoder
+from mentor_pl.engines.cascade.token_decoder import TokenDecoder
 
 
 class KVStore:
     """Keys and values of all layers, `[slots, Hkv, length, D]` each; slots and length grow on demand.
 
     What was never written is zero: it is masked out, and a mask cannot hide a NaN.
+
+    Attributes:
+        states: The recurrent states of the same slots; None where the model has none.
     """
 
-    def __init__(self, decoder: Decoder, granularity: int = 16) -> None:
+    def __init__(self, decoder: TokenDecoder, granularity: int = 16) -> None:
         """Start empty.
 
         Args:
@@ -21,9 +24,12 @@ class KVStore:
             granularity: The length grows by multiples of this.
         """
         self.slots, self.length, self._granularity = 0, 0, granularity
-        empty = torch.zeros(0, decoder.num_kv_heads, 0, decoder.head_dim, dtype=decoder.dtype, device=decoder.device)
-        self._keys = [empty] * decoder.num_layers
-        self._values = [empty] * decoder.num_layers
+        self.states = decoder.new_states()
+        self._keys = [
+            torch.zeros(0, layer.num_kv_heads, 0, layer.head_dim, dtype=decoder.dtype, device=decoder.device)
+            for layer in decoder.layers
+        ]
+        self._values = list(self._keys)
 
     def reserve(self, slots: int, length: int) -> None:
         """Make room for at least so many slots of so many tokens."""
@@ -42,6 +48,8 @@ class KVStore:
                 grown[: self.slots, :, : self.length] = old
                 tensors[layer] = grown
         self.slots, self.length = slots, length
+        if self.states is not None:
+            self.states.reserve(slots)
 
     def write(
         self, layer: int, slots: torch.Tensor, offsets: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
@@ -67,6 +75,8 @@ class KVStore:
         """Copy the first `length` tokens of a slot to another."""
         for tensor in (*self._keys, *self._values):
             tensor[target, :, :length] = tensor[source, :, :length]
+        if self.states is not None:
+            self.states.copy(source, target)
 
     def swap(self, first: int, second: int, length: int) -> None:
         """Exchange the first `length` tokens of two slots."""
@@ -74,3 +84,5 @@ class KVStore:
             kept = tensor[first, :, :length].clone()
             tensor[first, :, :length] = tensor[second, :, :length]
             tensor[second, :, :length] = kept
+        if self.states is not None:
+            self.states.swap(first, second)

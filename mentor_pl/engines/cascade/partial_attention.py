@@ -59,6 +59,20 @@ def merge_attention(
     return torch.lerp(second[0].float(), first[0].float(), weight).to(first[0].dtype)
 
 
+def weigh_against_sinks(output: torch.Tensor, lse: torch.Tensor, sinks: torch.Tensor) -> torch.Tensor:
+    """Let one more score per head take part in a softmax that is already summed up (gpt-oss); it brings no value.
+
+    Args:
+        output: Attention over all keys, `[..., D]`.
+        lse: Log-sum-exp of the scores, `[...]`.
+        sinks: The further score, broadcastable to `lse`.
+
+    Returns:
+        The attention output, `[..., D]`: scaled by the share of the exponential mass that the keys have.
+    """
+    return output * torch.sigmoid(lse - sinks.float()).to(output.dtype).unsqueeze(-1)
+
+
 def additive_mask(hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Return a mask for `partial_attention` from one that is True where a key must not be seen.
 

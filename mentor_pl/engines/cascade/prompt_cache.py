@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-from mentor_pl.engines.cascade.attention import Run, compute_runs
-from mentor_pl.engines.cascade.decoder import Decoder
+from mentor_pl.engines.cascade.attention import Run
 from mentor_pl.engines.cascade.kv_store import KVStore
+from mentor_pl.engines.cascade.prefill import compute_runs
+from mentor_pl.engines.cascade.token_decoder import TokenDecoder
 
 
 @dataclass(slots=True, eq=False)
@@ -20,7 +21,7 @@ class Prompt:
     Attributes:
         token_ids: The prompt.
         slot: Where its keys and values lie.
-        hidden: Hidden state of its last token, `[1, H]`.
+        hidden: What the decoder makes its last token's logits of, `[1, H]`.
         num_rows: Rows that go on from it.
     """
 
@@ -31,9 +32,12 @@ class Prompt:
 
 
 class PromptCache:
-    """Prompts by their tokens. They fill the slots of `store` from 0 on without a hole."""
+    """Prompts by their tokens. They fill the slots of `store` from 0 on without a hole.
 
-    def __init__(self, decoder: Decoder) -> None:
+    Recurrent states are kept of whole prompts only, so that with them nothing is shared but a whole prompt.
+    """
+
+    def __init__(self, decoder: TokenDecoder) -> None:
         self._decoder = decoder
         self.store = KVStore(decoder)
         self._prompts: dict[tuple[int, ...], Prompt] = {}
@@ -57,8 +61,10 @@ class PromptCache:
         computed = 0
         while new:
             # nothing to share yet: the first prompt is computed alone so that the others find it
-            batch, new = (new, []) if self._prompts else (new[:1], new[1:])
+            batch, new = (new, []) if self._prompts or self.store.states is not None else (new[:1], new[1:])
             self.store.reserve(len(self._prompts) + len(batch), max(map(len, batch)))
+            if self.store.states is not None:
+                self.store.states.clear(range(len(self._prompts), len(self._prompts) + len(batch)))
             runs: list[Run] = []
             for slot, token_ids in enumerate(batch, start=len(self._prompts)):
                 donor, shared = self._longest_shared(token_ids)
@@ -84,6 +90,8 @@ class PromptCache:
 
     def _longest_shared(self, token_ids: tuple[int, ...]) -> tuple[Prompt | None, int]:
         """Return the prompt that shares the longest prefix, and its length; the last token is never shared."""
+        if self.store.states is not None:
+            return None, 0
         at = bisect.bisect(self._sorted, token_ids)
         best: tuple[Prompt | None, int] = None, 0
         for neighbour in self._sorted[max(at - 1, 0) : at + 1]:

@@ -11,18 +11,17 @@ import torch
 
 from mentor_pl.engines.base import EngineSession, EngineStatistics, GenerationRequest, SamplingParams
 from mentor_pl.engines.cascade.attention import (
-    TOKENS_PER_FORWARD,
     DecodeAttention,
     GroupLayout,
     MixedAttention,
     Run,
     RunAttention,
-    compute_runs,
 )
-from mentor_pl.engines.cascade.decoder import Decoder
 from mentor_pl.engines.cascade.graphs import DecodeGraphs, Record
 from mentor_pl.engines.cascade.kv_store import KVStore
+from mentor_pl.engines.cascade.prefill import TOKENS_PER_FORWARD, compute_runs
 from mentor_pl.engines.cascade.prompt_cache import Prompt, PromptCache
+from mentor_pl.engines.cascade.token_decoder import TokenDecoder
 from mentor_pl.engines.sampling import as_int64, sample_tokens, uniforms
 from mentor_pl.errors import EngineError
 from mentor_pl.trajectory import Completion
@@ -50,7 +49,7 @@ class _Row:
 
 
 class CascadeSession(EngineSession):
-    """A rollout on a `Decoder`; see `EngineSession`.
+    """A rollout on a `TokenDecoder`; see `EngineSession`.
 
     Slots of the suffix store hold the live rows first, then the parked ones. A row that finishes stays where it is until the next step
     is due: a fast tool has answered by then and nothing has to be moved.
@@ -58,7 +57,7 @@ class CascadeSession(EngineSession):
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: TokenDecoder,
         version: int,
         sampling: SamplingParams,
         stop_token_ids: tuple[int, ...],
@@ -143,6 +142,9 @@ class CascadeSession(EngineSession):
         self._statistics += EngineStatistics(prefill_tokens=computed)
         rows = [self._start_row(request) for request in requests]
         self._suffixes.reserve(len(self._slots), 16)
+        if self._suffixes.states is not None and self._prompts.store.states is not None:
+            slots = {row: slot for slot, row in enumerate(self._slots)}
+            self._suffixes.states.take(self._prompts.store.states, [(row.prompt.slot, slots[row]) for row in rows])
         prompts = list(dict.fromkeys(row.prompt for row in rows))
         logits = self._decoder.logits(torch.cat([prompt.hidden for prompt in prompts]))
         places = {prompt: place for place, prompt in enumerate(prompts)}
@@ -181,7 +183,8 @@ class CascadeSession(EngineSession):
         """Compute what was appended and one token of every live row; return the logits of these, `[B, V]`."""
         decoder, prefixes, suffixes = self._decoder, self._prompts.store, self._suffixes
         suffixes.reserve(len(self._slots), batch.longest + 1)
-        if runs and (self._graphs is not None or sum(len(run.token_ids) for run in runs) > TOKENS_PER_FORWARD):
+        alone = self._graphs is not None or decoder.is_recurrent
+        if runs and (alone or sum(len(run.token_ids) for run in runs) > TOKENS_PER_FORWARD):
             compute_runs(decoder, prefixes, suffixes, runs)
             runs = []
         if self._graphs is not None:
@@ -196,8 +199,9 @@ class CascadeSession(EngineSession):
             torch.cat([appending.positions, attention.positions]),
             max(appending.end, attention.end),
             MixedAttention(appending, attention),
+            len(appending.token_ids) + torch.arange(len(batch.rows), device=decoder.device),
         )
-        return decoder.logits(hidden[-len(batch.rows) :])
+        return decoder.logits(hidden)
 
     def _append(self) -> list[Run]:
         """Give continued rows their new tokens; all but the last, which is decoded like any row's, have to be computed."""

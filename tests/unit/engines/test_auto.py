@@ -1,13 +1,13 @@
 import logging
 
 import pytest
-from transformers import OPTConfig, OPTForCausalLM
 
 from mentor_pl.engines.auto import AutoEngine
 from mentor_pl.engines.base import GenerationRequest, SamplingParams
 from mentor_pl.engines.cascade.engine import CascadeEngine
 from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.errors import EngineError
+from mentor_pl.testing.tiny_models import tiny_random_model
 from tests.unit.engines.models import tiny_model
 
 
@@ -32,14 +32,11 @@ def test_a_supported_student_gets_the_fast_engine(caplog):
 
 
 def test_any_other_student_gets_the_reference_engine_and_the_reason_is_logged(caplog):
-    config = OPTConfig(
-        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=8, word_embed_proj_dim=8
-    )
     engine = AutoEngine(max_rows=3)
-    engine.sync(OPTForCausalLM(config), version=0)
+    engine.sync(tiny_random_model("stablelm"), version=0)
     assert type(engine.chosen) is HFGenerateEngine
     assert engine.chosen.max_batch_rows == 3
-    assert "the slow one: model type 'opt' is not among" in caplog.text
+    assert "the slow one: StableLmForCausalLM does not hand keywords" in caplog.text
     assert generated(engine, version=0)
 
 

@@ -6,13 +6,14 @@ from peft import LoraConfig, get_peft_model
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, CohereConfig, GraniteConfig, PhiConfig
 
+from mentor_pl.testing.tiny_models import tiny_random_model
 from mentor_pl.training.batching import packed_batch, padded_batch
 from mentor_pl.training.packed_attention import supports_packing
 from mentor_pl.training.policy import Policy, ReferencePolicy
 from tests.unit.engines.models import FAMILIES, tiny_model
 from tests.unit.training.samples import two_groups
 
-PACKABLE = ["llama", "llama3-rope", "qwen2", "qwen3", "gemma"]
+PACKABLE = list(FAMILIES)
 
 
 def plain_logprobs(model, samples, temperature=1.0):
@@ -103,12 +104,32 @@ def test_an_adapter_on_the_output_head_counts():
     assert any("lm_head" in name for name in gradients(model, logprobs))
 
 
-def test_which_models_can_be_packed():
-    able = {family: supports_packing(tiny_model(family)) for family in FAMILIES}
-    assert {family for family, (yes, _) in able.items() if yes} == set(PACKABLE)
-    assert able["gemma2"][1] == "its layers are full_attention, sliding_attention"
-    model = tiny_model("gemma2")
-    assert not Policy(model, packing=True).packing  # warns, and pads
+def test_which_models_can_be_packed(caplog):
+    assert all(supports_packing(tiny_model(family))[0] for family in FAMILIES)
+    model = tiny_random_model("lfm2")
+    assert supports_packing(model) == (False, "its layers carry a recurrent state from token to token (conv)")
+    assert not Policy(model, packing=True).packing
+    assert "this student cannot be packed: its layers carry a recurrent state" in caplog.text
+    assert not Policy(model, packing=None).packing
+    assert "batches are padded, not packed, which is slower: its layers carry a recurrent state" in caplog.text
+    assert (
+        supports_packing(tiny_random_model("stablelm"))[1]
+        == "StableLmForCausalLM does not take other attention functions"
+    )
+
+
+@pytest.mark.parametrize("family", ["gpt_oss", "deepseek_v3", "cohere2", "lfm2", "mamba2"])
+def test_sinks_experts_windows_and_recurrent_states_are_scored_as_the_plain_model_scores_them(family):
+    """Packed where that can be; padding on the right changes no recurrent state that is looked at."""
+    model, samples = tiny_random_model(family), two_groups()
+    expected = plain_logprobs(model, samples)[0]
+    policy = Policy(model, packing=None)
+    assert policy.packing == (family not in ("lfm2", "mamba2"))
+    found = policy.score(batch("packed" if policy.packing else "padded", samples))[0]
+    assert_close(found, expected, rtol=0, atol=1e-5)
+    expected_gradients = gradients(model, expected)
+    for name, gradient in gradients(model, found).items():
+        assert_close(gradient, expected_gradients[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_a_forward_outside_packing_is_untouched():

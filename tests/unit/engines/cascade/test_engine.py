@@ -5,13 +5,15 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, get_peft_model
 from torch.testing import assert_close
-from transformers import LlamaConfig, OPTConfig, OPTForCausalLM
+from transformers import LlamaConfig
 
 from mentor_pl.engines.base import GenerationRequest, SamplingParams
 from mentor_pl.engines.cascade.engine import CascadeEngine
+from mentor_pl.engines.cascade.model_decoder import ModelDecoder
 from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.errors import ConfigError, EngineError
 from mentor_pl.students.nf4 import Nf4LoraStudent
+from mentor_pl.testing.tiny_models import tiny_random_model
 from tests.unit.engines.models import FAMILIES, VOCAB, full_forward_logprobs, tiny_model
 
 STOP = (0, 1, 2, 3, 4, 5, 6)  # about one token in 14: turns end at different times
@@ -209,7 +211,7 @@ def test_a_rollout_of_a_lora_student_leaves_gradients_alone():
 
 def test_tool_results_longer_than_one_forward_are_computed_ahead(monkeypatch):
     monkeypatch.setattr("mentor_pl.engines.cascade.session.TOKENS_PER_FORWARD", 3)
-    monkeypatch.setattr("mentor_pl.engines.cascade.attention.TOKENS_PER_FORWARD", 3)
+    monkeypatch.setattr("mentor_pl.engines.cascade.prefill.TOKENS_PER_FORWARD", 3)
     model = tiny_model("gemma3")
     conversations, _ = roll_out(CascadeEngine(), model, ROWS)
     assert_exact(model, conversations)
@@ -274,13 +276,8 @@ def test_a_row_under_way_cannot_be_submitted_again():
 
 
 def test_models_that_are_not_supported_are_refused_with_the_reason():
-    opt = OPTForCausalLM(
-        OPTConfig(
-            vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=8, word_embed_proj_dim=8
-        )
-    )
-    with pytest.raises(EngineError, match="model type 'opt' is not among llama, "):
-        CascadeEngine().sync(opt, version=0)
+    with pytest.raises(EngineError, match="StableLmForCausalLM does not hand keywords of its forward to its attention"):
+        CascadeEngine().sync(tiny_random_model("stablelm"), version=0)
     config = FAMILIES["llama"]()
     config.rope_parameters = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0}
     with pytest.raises(EngineError, match="type 'dynamic' depend on the length"):
@@ -298,7 +295,22 @@ def test_a_model_that_departs_from_its_family_is_found_out():
     model = tiny_model("llama")
     model.model.layers[1].self_attn.o_proj.register_forward_hook(lambda module, args, output: output * 1.5)
     CascadeEngine(prepack=False).sync(model, version=0)  # the layer is called as it is, hook included
+    engine = CascadeEngine()
+    engine.sync(model, version=0)  # a copied layer has no hook: the model's own forward is called
+    assert type(engine._decoder) is ModelDecoder
+
+
+def test_a_model_that_computes_something_else_token_by_token_is_refused():
+    model = tiny_model("llama")
+    model.model.layers[1].self_attn.o_proj.register_forward_hook(lambda module, args, output: output * output.shape[1])
     with pytest.raises(EngineError, match="computes other log-probabilities than LlamaForCausalLM"):
+        CascadeEngine().sync(model, version=0)
+
+
+def test_whatever_a_models_own_code_raises_is_a_reason_to_refuse_it(monkeypatch):
+    model = tiny_random_model("olmo2")
+    monkeypatch.setattr(model, "forward", lambda input_ids, **inputs: 1 / 0)
+    with pytest.raises(EngineError, match="cannot be called by CascadeEngine: ZeroDivisionError"):
         CascadeEngine().sync(model, version=0)
 
 
