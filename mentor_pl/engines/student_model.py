@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
+from mentor_pl.adapters import is_adapter
 from mentor_pl.errors import EngineError
 
 
@@ -18,7 +18,7 @@ def generating_model(model: nn.Module) -> PreTrainedModel:
     Raises:
         EngineError: There is none, or its adapter works by virtual prompt tokens.
     """
-    if isinstance(model, PeftModel):
+    if is_adapter(model):
         if model.active_peft_config.is_prompt_learning:
             kind = model.active_peft_config.peft_type
             raise EngineError(

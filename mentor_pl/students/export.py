@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import init_empty_weights
-from bitsandbytes.functional import dequantize_4bit
-from bitsandbytes.nn.modules import Linear4bit
-from peft import PeftModel
-from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from mentor_pl.adapters import is_adapter, is_four_bit, is_lora_layer
 from mentor_pl.causal_model import model_state
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.errors import ChatFormatError, StudentError
 from mentor_pl.students.atomic_folder import atomic_folder
+
+if TYPE_CHECKING:
+    from bitsandbytes.nn.modules import Linear4bit
+    from peft.tuners.lora import LoraLayer
 
 
 def export_student(
@@ -51,7 +52,7 @@ def export_student(
         raise StudentError(
             f"export to {str(output)!r}: it exists and is no model folder; remove it or choose another output"
         )
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = model.get_base_model() if is_adapter(model) else model
     if not isinstance(base, PreTrainedModel):
         raise StudentError(
             f"export: the student is a {type(model).__name__}; only transformers and peft models are written"
@@ -59,7 +60,7 @@ def export_student(
     with atomic_folder(output) as folder:
         if merge:
             dense_copy(model, dtype=dtype).save_pretrained(folder)
-        elif isinstance(model, PeftModel):
+        elif is_adapter(model):
             # "auto" would ask the hub whether the vocabulary has grown.
             model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=model_state(model))
         else:
@@ -80,14 +81,14 @@ def dense_copy(model: nn.Module, *, dtype: torch.dtype | None = None) -> PreTrai
     Raises:
         StudentError: The adapter is of a kind that cannot be added.
     """
-    base: PreTrainedModel = model.get_base_model() if isinstance(model, PeftModel) else model  # type: ignore[assignment]
+    base: PreTrainedModel = model.get_base_model() if is_adapter(model) else model  # type: ignore[assignment]
     dtype = next(base.get_input_embeddings().parameters()).dtype if dtype is None else dtype
     weights = _merged_weights(base, dtype)
     config: Any = copy.deepcopy(base.config)
     config.dtype = dtype
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    if any(isinstance(layer, LoraLayer) for layer in (base.get_input_embeddings(), base.get_output_embeddings())):
+    if any(is_lora_layer(layer) for layer in (base.get_input_embeddings(), base.get_output_embeddings())):
         config.tie_word_embeddings = False  # the adapter of one end is not in the other
     with init_empty_weights(
         include_buffers=False
@@ -101,8 +102,8 @@ def dense_copy(model: nn.Module, *, dtype: torch.dtype | None = None) -> PreTrai
 
 def _merged_weights(base: PreTrainedModel, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Return weights and persistent buffers under the names that they have without quantisation and adapter."""
-    adapted = {name: layer for name, layer in base.named_modules() if isinstance(layer, LoraLayer)}
-    packed = {f"{name}.weight": layer for name, layer in base.named_modules() if isinstance(layer, Linear4bit)}
+    adapted = {name: layer for name, layer in base.named_modules() if is_lora_layer(layer)}
+    packed = {f"{name}.weight": layer for name, layer in base.named_modules() if is_four_bit(layer)}
     weights: dict[str, torch.Tensor] = {}
     for name, tensor in model_state(base).items():
         parts = name.split(".")
@@ -123,6 +124,8 @@ def _dequantised(weight: torch.Tensor, layer: Linear4bit | None) -> torch.Tensor
     if layer is None:
         return weight.detach()
     # FSDP2 puts plain tensors in the place of those that know how they are packed; the layer knows it too.
+    from bitsandbytes.functional import dequantize_4bit
+
     return dequantize_4bit(weight.data, getattr(weight, "quant_state", None) or layer.quant_state)
 
 

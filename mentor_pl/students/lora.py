@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mentor_pl.errors import StudentError
@@ -66,6 +65,8 @@ class Adapter:
             raise StudentError(f"LoRA rank is {rank}; set model.student's `rank` to at least 1")
         if not 0 <= dropout < 1:
             raise StudentError(f"LoRA dropout is {dropout}; set model.student's `dropout` to a value in [0, 1)")
+        from peft import LoraConfig  # imports bitsandbytes: only where an adapter is asked for
+
         self._config = LoraConfig(
             task_type="CAUSAL_LM",
             r=rank,
@@ -81,6 +82,8 @@ class Adapter:
         Raises:
             StudentError: No module matches the adapter's targets.
         """
+        from peft import get_peft_model
+
         with torch.random.fork_rng():
             torch.manual_seed(self._init_seed)
             try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from bitsandbytes.nn.modules import Linear4bit
 from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from mentor_pl.adapters import is_four_bit
 from mentor_pl.students.base import StudentLoader
 from mentor_pl.students.lora import Adapter
 from mentor_pl.students.pretrained import Pretrained
@@ -68,7 +68,7 @@ class Nf4LoraStudent(StudentLoader):
         device = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
         model = self._pretrained.load_model(quantization_config=self._quantisation, device_map={"": device})
         for layer in model.modules():
-            if isinstance(layer, Linear4bit):
+            if is_four_bit(layer):
                 # On CPUs with AVX512-BF16 the first forward in eval mode (every rollout) would repack the weights in place for a
                 # kernel that has no gradient to its input, and all later training steps would go wrong in silence.
                 layer.support_avx512bf16_for_cpu = False

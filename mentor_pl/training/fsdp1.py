@@ -11,7 +11,6 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.precision import FSDPPrecision, Precision
 from lightning.pytorch.strategies import FSDPStrategy
-from peft import PeftModel
 from torch import nn
 from torch.distributed.checkpoint.state_dict import get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
@@ -19,6 +18,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecision
 from torch.distributed.fsdp.wrap import CustomPolicy
 from torch.optim import Optimizer
 
+from mentor_pl.adapters import is_adapter
 from mentor_pl.errors import ConfigError
 from mentor_pl.training.sharded_checkpoints import ShardedCheckpoints
 
@@ -121,7 +121,7 @@ class FSDP1Strategy(ShardedCheckpoints, FSDPStrategy):
         Raises:
             ConfigError: Weights of one layer differ in type, as FSDP1 does not allow.
         """
-        units = {model, *layers, *(_adapters(model) if isinstance(model, PeftModel) else ())}
+        units = {model, *layers, *(_adapters(model) if is_adapter(model) else ())}
         for unit in (model, *layers):
             _check_one_type(unit, units)
         return FullyShardedDataParallel(
@@ -164,7 +164,7 @@ class FSDP1Strategy(ShardedCheckpoints, FSDPStrategy):
         super()._set_shards(get_model_state_dict(self._module) | weights)
 
 
-def _adapters(model: PeftModel) -> Iterator[nn.Module]:
+def _adapters(model: nn.Module) -> Iterator[nn.Module]:
     """Give an adapter's matrices, each to be sharded by itself: beside frozen weights, those would get a gradient too."""
     for module in model.modules():
         if isinstance(module, nn.Linear) and module.weight.requires_grad:

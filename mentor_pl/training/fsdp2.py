@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, Strategy
-from peft import PeftModel
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel, fully_shard
 
+from mentor_pl.adapters import is_adapter
 from mentor_pl.errors import ConfigError
 from mentor_pl.training.fsdp1 import FSDP1Strategy, unwrapped
 from mentor_pl.training.sharded_checkpoints import ShardedCheckpoints
@@ -89,7 +89,7 @@ def shard(model: nn.Module, strategy: Strategy) -> nn.Module:
             for layer in decoder_layers(model):
                 fully_shard(layer, mesh=mesh)
             # Not the PeftModel: its generate() would meet whole and sharded tensors side by side.
-            fully_shard(model.get_base_model() if isinstance(model, PeftModel) else model, mesh=mesh)
+            fully_shard(model.get_base_model() if is_adapter(model) else model, mesh=mesh)
         except RuntimeError as failure:
             if not integers:
                 raise
@@ -106,7 +106,7 @@ def decoder_layers(model: nn.Module) -> list[nn.Module]:
     Raises:
         ConfigError: The model does not say what its layers are.
     """
-    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    base: Any = model.get_base_model() if is_adapter(model) else model
     names = set(getattr(base, "_no_split_modules", None) or ())
     layers = [module for module in base.modules() if type(module).__name__ in names]
     if not layers:

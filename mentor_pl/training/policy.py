@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from mentor_pl.adapters import is_adapter
 from mentor_pl.engines.attention_interface import KEYWORD, no_mask, take_attend_keyword
 from mentor_pl.errors import StudentError
 from mentor_pl.training.batching import PolicyBatch
@@ -36,7 +36,7 @@ class ReferencePolicy:
 
     def __init__(self, model: nn.Module) -> None:
         self.copy: nn.Module | None = None
-        if not isinstance(model, PeftModel):
+        if not is_adapter(model):
             self.copy = copy.deepcopy(model).eval().requires_grad_(False)
 
     @contextmanager
@@ -44,7 +44,7 @@ class ReferencePolicy:
         """Give the model, as it is now, with its starting weights."""
         if self.copy is None:
             trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-            with cast(PeftModel, model).disable_adapter():
+            with cast(Any, model).disable_adapter():
                 for parameter in trained:  # peft froze them, and FSDP1 would drop the gradients accumulated so far
                     parameter.requires_grad_(True)
                 yield model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -58,3 +59,16 @@ def test_what_is_imported_later_is_declared_with_an_extra() -> None:
 def test_the_constraints_hold_every_dependency() -> None:
     pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
     assert declared(PROJECT["dependencies"]) <= pinned
+
+
+def test_nothing_imports_bitsandbytes_before_a_student_asks_for_it() -> None:
+    script = (
+        "import sys, mentor_pl.cli.training\n"
+        "from mentor_pl.plugins import find_plugins\n"
+        "find_plugins()\n"
+        "from mentor_pl.students.full import FullStudent\n"
+        "FullStudent('embedded:student').load_model()\n"
+        "sys.exit(', '.join({'bitsandbytes', 'peft'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import torch
 import torch.distributed as dist
-from peft import PeftModel
 from torch import Tensor, nn
 
+from mentor_pl.adapters import is_adapter
 from mentor_pl.engines.base import EngineSession, RolloutEngine, SamplingParams
 from mentor_pl.engines.vllm.exchange import ExchangeFolder
 from mentor_pl.engines.vllm.probe import Probe, Reading, adapter_doubled, probe_text, text_logprobs
@@ -147,7 +147,7 @@ class VLLMEngine(RolloutEngine):
         label = f"mentor-{self._run}-{self._syncs}-v{version}"
         former, self._folder = self._folder, self._exchange_folder() / label
         write_weights(model, self._folder)
-        if isinstance(model, PeftModel):
+        if is_adapter(model):
             models = {server.url: label for server in servers}
             loading = [server.load_adapter(label, self._folder) for server in servers]
         else:
@@ -155,7 +155,7 @@ class VLLMEngine(RolloutEngine):
             loading = [server.load_model(self._folder) for server in servers]
         for load in loading:
             load.result()
-        if not isinstance(model, PeftModel):
+        if not is_adapter(model):
             shutil.rmtree(self._folder)  # a server may read an adapter again, but never the whole model
         for server in servers:
             server.stamp(label)
@@ -169,7 +169,7 @@ class VLLMEngine(RolloutEngine):
         """Probe every server."""
         without: Tensor | None = None
         wrong: dict[str, Tensor] = {}
-        if isinstance(model, PeftModel):
+        if is_adapter(model):
             with model.disable_adapter():
                 without = text_logprobs(model, text)
             with adapter_doubled(model):

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
+from mentor_pl.adapters import is_lora_layer
 from mentor_pl.engines.student_model import evaluating
 from mentor_pl.errors import EngineError
 
@@ -83,7 +83,7 @@ def text_logprobs(model: nn.Module, text: Sequence[Sequence[int]]) -> Tensor:
 @contextmanager
 def adapter_doubled(model: nn.Module) -> Iterator[None]:
     """Add every LoRA layer's output twice meanwhile: what a server would compute to which the adapter was sent twice."""
-    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    layers = [module for module in model.modules() if is_lora_layer(module)]
     for layer in layers:
         layer.scale_layer(2.0)
     try:

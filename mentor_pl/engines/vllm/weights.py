@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
+from mentor_pl.adapters import is_adapter
 from mentor_pl.causal_model import model_state
 from mentor_pl.errors import EngineError
 
@@ -26,7 +26,7 @@ def write_weights(model: nn.Module, folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True)
-        if isinstance(model, PeftModel):
+        if is_adapter(model):
             # "auto" would ask the hub whether the vocabulary has grown.
             model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=model_state(model))
         elif isinstance(model, PreTrainedModel):
@@ -46,7 +46,7 @@ def write_weights(model: nn.Module, folder: Path) -> None:
 
 def vocab_size(model: nn.Module) -> int:
     """Return how many tokens the model knows."""
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = model.get_base_model() if is_adapter(model) else model
     return int(cast(PreTrainedModel, base).config.get_text_config().vocab_size)
 
 
