@@ -46,7 +46,8 @@ def undeclared(allowed: set[str], *, at_import: bool) -> set[str]:
 
 def test_what_is_imported_is_declared() -> None:
     assert undeclared(declared(PROJECT["dependencies"]), at_import=True) <= {
-        # With the extra `vllm`; AutoEngine and configs without it never import this file.
+        # With the extra `vllm`; AutoEngine and configs without it never import these files.
+        "mentor_pl/references/bounded_http.py: openai",  # with the extra `collect`, imported by OpenAITeacher alone
         *(f"mentor_pl/engines/vllm/{file}.py: aiohttp" for file in ("client", "session", "engine", "server", "probe")),
     }
 
@@ -68,7 +69,7 @@ def test_nothing_imports_bitsandbytes_before_a_student_asks_for_it() -> None:
         "find_plugins()\n"
         "from mentor_pl.students.full import FullStudent\n"
         "FullStudent('embedded:student').load_model()\n"
-        "sys.exit(', '.join({'bitsandbytes', 'peft'} & set(sys.modules)))"
+        "sys.exit(', '.join({'bitsandbytes', 'peft'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
