@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 _FIRST_BACKOFF_S = 0.5
 _LONG_WAIT_S = 30.0
-_GRACE_S = 1.0
+_GRACE_S = 0.5
 """How long a reply that is under way, and so paid for, is waited for when the collection is stopped."""
 _BYTES_PER_TOKEN = 3
 
@@ -141,7 +141,7 @@ class OpenAITeacher(ChatTeacher):
         }
 
     def stop(self) -> None:
-        """Send nothing more, and break off what is still under way after a second."""
+        """Send nothing more, and break off what is still under way after half a second."""
         self._stopped.set()
         deadline_s = time.monotonic() + _GRACE_S
         while self._under_way and time.monotonic() < deadline_s:
