@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from contextlib import ExitStack, closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def collect(
     command is given again, and pays for nothing twice. The output is written whole at the end, with a report beside it.
 
     Args:
-        prompts: JSON Lines file of prompts with their answers.
+        prompts: File of prompts, with their answers where `Correct` judges.
         output: The reference file to write; the report goes to the same name with `.report.json`.
         teacher: Who solves them.
         tools: The tool backends offered to the teacher, and later to the student.
@@ -63,8 +64,11 @@ def collect(
     console = Console(stderr=True)
     with ExitStack() as stack:
         toolbox = stack.enter_context(closing(ToolBox(tools)))
+        judges = judges or [Correct()]
+        # Other judges may ask for the state, or for calls: whether those are there, they say themselves.
+        read = partial(read_prompts, prompts, toolbox, answers_needed=any(isinstance(j, Correct) for j in judges))
         # The whole file is read before anything is paid for.
-        total = sum(1 for _ in read_prompts(prompts, toolbox.specs))
+        total = sum(1 for _ in read())
         if not total:
             raise DataFileError(f"{prompts}: expected at least one prompt, found none; is it the right file?")
         book = stack.enter_context(closing(Journal(journal or output.with_suffix(".journal.jsonl"))))
@@ -81,14 +85,14 @@ def collect(
             if not isinstance(teacher, LocalTeacher):
                 raise ConfigError(f"teacher is a {type(teacher).__name__}; it must be a ChatTeacher or a LocalTeacher")
             solver = LocalSolver(teacher, book, toolbox, sampling, limits)
-        collector = Collector(solver, teacher.name, judges or [Correct()], sampling)
+        collector = Collector(solver, teacher.name, judges, sampling)
         progress = stack.enter_context(_progress(console))
         task = progress.add_task("collecting", total=total, kept=0)
 
         def advance() -> None:
             progress.update(task, advance=1, kept=collector.report.references)
 
-        write_references(output, collector.references(read_prompts(prompts, toolbox.specs), advance))
+        write_references(output, collector.references(read(), advance))
     report = _report(collector.report, account, before, teacher)
     write_rows(output.with_suffix(".report.json"), [report])
     _print(report, output, console)

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 HUB_PREFIX = "hf:"
 _BATCH_ROWS = 1024
-_NESTED = ("messages", "tools", "tool_calls", "answers")
+_NESTED = ("messages", "tools", "tool_calls", "answers", "follow_ups", "initial_state", "expected_state")
 """Columns that hold lists; tables that know no lists write them as JSON texts."""
 
 _MAX_CELL_CHARS = 10_000_000
