@@ -19,7 +19,7 @@ from mentor_pl.messages import ToolCall
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.answers import final_answer
 from mentor_pl.rewards.correct import Correct
-from mentor_pl.rewards.explanation import explain_scored
+from mentor_pl.rewards.explanation import as_shown, explain_scored
 from mentor_pl.rewards.program import RewardProgram, ScoredGroup
 from mentor_pl.trajectory import TrajectoryGroup
 
@@ -107,7 +107,8 @@ def explanation(program: RewardProgram, scored: ScoredGroup) -> Group:
     """
     told = explain_scored(program, scored)
     table = Table(
-        title=escape(f"{told.reference_id}, sample {told.sample_index}: reward {told.reward:g}"), title_justify="left"
+        title=escape(f"{told.reference_id}, sample {told.sample_index}: reward {as_shown(told.reward)}"),
+        title_justify="left",
     )
     for heading in ("term", "component", "score", "weight", "gate", "adds"):
         table.add_column(heading)
@@ -120,13 +121,13 @@ def explanation(program: RewardProgram, scored: ScoredGroup) -> Group:
         table.add_row(
             escape(term.name),
             type(term.component).__name__,
-            f"{share.score:g}",
+            as_shown(share.score),
             f"{term.weight:g}",
             escape(gate),
-            f"{share.adds:g}" if told.left_by is None else f"({share.adds:g})",
+            as_shown(share.adds) if told.left_by is None else f"({as_shown(share.adds)})",
         )
     table.add_section()
-    table.add_row("reward", escape(told.left_by or ""), "", "", "", f"{told.reward:g}", style="bold")
+    table.add_row("reward", escape(told.left_by or ""), "", "", "", as_shown(told.reward), style="bold")
     return Group(table, *map(Text, _facts(program, scored)), "")
 
 

@@ -14,7 +14,7 @@ _NUMBER = re.compile(
     rf"|{_DIGITS}"
 )
 _HARMLESS = re.compile(
-    r"\\(?:text|textrm|mathrm|mbox|mathbf)\s*\{[^{}]*\}|\\(?:left|right|quad|qquad|displaystyle|pm|mp|infty|cup|in|emptyset|circ|[lg]eq?|"
+    r"\\(?:text|textrm|mathrm|mbox|mathbf)\s*\{[^{}]*\}|\\(?:left|right|quad|qquad|displaystyle|approx|pm|mp|infty|cup|in|emptyset|circ|[lg]eq?|"
     r"ldots|dots)(?![a-zA-Z])|\\[ ,;:!%${}()\[\]]"
 )
 _OPERATOR = re.compile(r"[+*/^!×÷·√|]|N\s*-|-\s*\(|N\s*[(N]|\)\s*[(N]|\\[a-zA-Z]+|[a-z]{2,}\s*\(")

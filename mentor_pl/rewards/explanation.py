@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.program import RewardProgram, RewardTerm, ScoredGroup, has_teacher
 from mentor_pl.trajectory import Trajectory, TrajectoryGroup
+
+
+def as_shown(value: float) -> str:
+    """Return a score or reward for people; "none" where it could not be told."""
+    return "none" if math.isnan(value) else f"{value:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +52,14 @@ class Explanation:
     terms: tuple[TermShare, ...]
 
     def __str__(self) -> str:
-        lines = [f"{self.reference_id}: reward {self.reward:g}"]
+        lines = [f"{self.reference_id}: reward {as_shown(self.reward)}"]
         if self.left_by is not None:
             lines.append(f"  left by the exit {self.left_by!r}; the terms do not count")
         for share in self.terms:
             term = share.term
             gate = f", gated on {term.gate} with floor {term.gate_floor:g}" if term.gate else ""
             adds = f" = {share.adds:+g}" if self.left_by is None else ""
-            lines.append(f"  {term.name}: score {share.score:g} x weight {term.weight:g}{gate}{adds}")
+            lines.append(f"  {term.name}: score {as_shown(share.score)} x weight {term.weight:g}{gate}{adds}")
         return "\n".join(lines)
 
 

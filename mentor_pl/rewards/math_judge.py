@@ -26,9 +26,12 @@ from mentor_pl.rewards.calculations import (
     sides,
 )
 from mentor_pl.rewards.numbers import equal_numbers, read_number
-from mentor_pl.rewards.plain_text import equal_as_text, is_code, is_text, undecorated
+from mentor_pl.rewards.plain_text import equal_as_text, is_code, is_text, plain, undecorated
 
 _log = logging.getLogger(__name__)
+_COUNTED = re.compile(
+    r"(.*\S)\s+(?!squared|cubed|hal|third|quarter|fifth|tenth|hundred|thousand|million|billion|trillion|dozen|factorial)[a-z]{3,}"
+)
 _EXPONENT = re.compile(r"(\d\.?)[eE]([-+]?\d+)(?![\w.])")
 MAX_CHARS = 2000
 """Answers longer than this are only compared as text."""
@@ -98,10 +101,17 @@ def equal_in_mathematics(answer: str, gold: str, timeout_s: float = 5.0, calcula
     if len(answer) > MAX_CHARS or len(gold) > MAX_CHARS:
         return False
     if read_number(gold) is None and is_text(gold):
-        return equal_as_text(answer, gold)
+        return equal_as_text(answer, gold) or _is_the_count(answer, gold)
     return (read_number(answer) is not None or not is_code(answer)) and _equal_objects(
         answer, gold, timeout_s, calculations
     )
+
+
+def _is_the_count(answer: str, gold: str) -> bool:
+    """Say whether the right answer counts things, 7 apples, and the student's is that number without a word."""
+    counted = _COUNTED.fullmatch(plain(gold))
+    wanted, given = read_number(counted[1]) if counted else None, read_number(answer)
+    return bool(wanted and given and not given.unit and equal_numbers(given, wanted))
 
 
 def _equal_objects(answer: str, gold: str, timeout_s: float, calculations: bool) -> bool:

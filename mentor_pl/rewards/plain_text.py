@@ -60,7 +60,7 @@ def _unwrapped(text: str) -> str:
     command = re.match(rf"(?:{_TEXT_COMMAND}|\{{)", text)
     if command and closing_brace(text, command.end()) == len(text) - 1:
         return text[command.end() : -1].strip()
-    if text.endswith(".") and not text.endswith(".."):
+    if text.endswith((".", ",", ";")) and not text.endswith(("..", "\\,", "\\;")):
         return text[:-1].rstrip()
     return text
 
