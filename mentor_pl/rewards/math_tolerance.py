@@ -66,4 +66,6 @@ def _near(a: Any, b: Any, relative: bool = False) -> bool:
     if not (x.is_Float and y.is_Float):
         return not relative
     magnitude = max(abs(x), abs(y))
-    return bool(abs(x - y) <= (tolerance_of(magnitude) if _inexact(a, b) else magnitude / 10 ** (_DIGITS - 10)))
+    if not _inexact(a, b):
+        return bool(abs(x - y) <= magnitude / 10 ** (_DIGITS - 10))
+    return bool(abs(x - y) <= tolerance_of(magnitude, whole=bool(a.is_Integer or b.is_Integer)))

@@ -152,7 +152,7 @@ def _unit_name(text: str) -> str:
 
 
 def equal_numbers(a: Number, b: Number) -> bool:
-    """Say whether two numbers are one: whole numbers and fractions exactly, decimals within `tolerance_of` the larger.
+    """Say whether two numbers are one: fractions exactly, decimals within `tolerance_of` the larger.
 
     Two that name different units are different; a unit that only one names is passed over. Where only one is a percentage, its
     share counts too: 50% is 50 and 0.5.
@@ -165,15 +165,18 @@ def equal_numbers(a: Number, b: Number) -> bool:
 
 
 def _near(a: Fraction, b: Fraction) -> bool:
-    return abs(a - b) <= tolerance_of(max(abs(a), abs(b)))
+    whole = a.denominator == 1 or b.denominator == 1
+    return abs(a - b) <= tolerance_of(max(abs(a), abs(b)), whole=whole)
 
 
-def tolerance_of(magnitude: Any) -> Any:
+def tolerance_of(magnitude: Any, *, whole: bool) -> Any:
     """Return by how much two decimals of this magnitude, of whatever type of number, may differ.
 
-    A millionth, of the value where that is below 1; for large ones the twelve digits that floating point surely keeps.
+    A millionth, of the value where that is below 1. Where one of the two is a whole number, which nobody rounds, and for large
+    numbers: what lies beyond the twelve digits that floating point surely keeps.
     """
-    return max(min(magnitude, 1) / 10**6, magnitude / 10**12)
+    noise = magnitude / 10**12
+    return noise if whole else max(min(magnitude, 1) / 10**6, noise)
 
 
 def within(a: Number, b: Number, tolerance: float) -> bool:
