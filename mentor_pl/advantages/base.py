@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mentor_pl.errors import ConfigError
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.program import RewardProgram, ScoredGroup, has_teacher
 from mentor_pl.trajectory import Trajectory
@@ -84,3 +86,14 @@ def centered(values: Tensor) -> Tensor:
     """Subtract the mean over the group (dimension 0); exactly 0 where all are equal: rounding of the mean must not look like a signal."""
     difference = values - values.mean(dim=0)
     return torch.where(difference.abs().amax(dim=0) < 1e-6, torch.zeros_like(difference), difference)
+
+
+def checked_min_std(owner: str, min_std: float) -> float:
+    """Return a floor of a standard deviation.
+
+    Raises:
+        ConfigError: It is negative or not finite.
+    """
+    if not 0 <= min_std < math.inf:
+        raise ConfigError(f"{owner}: min_std is {min_std}; it must be a finite number, 0 or more")
+    return min_std

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mentor_pl.advantages.base import AdvantageEstimator, GroupRewards, centered
+from mentor_pl.advantages.base import AdvantageEstimator, GroupRewards, centered, checked_min_std
 
 
 class GroupStandardized(AdvantageEstimator):
@@ -16,7 +16,7 @@ class GroupStandardized(AdvantageEstimator):
     """
 
     def __init__(self, min_std: float = 0.0) -> None:
-        self.min_std = min_std
+        self.min_std = checked_min_std(type(self).__name__, min_std)
 
     def __call__(self, group: GroupRewards) -> Tensor:
         """See `AdvantageEstimator.__call__`."""

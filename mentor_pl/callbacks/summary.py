@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mentor_pl.evaluation.metrics import TaskMetrics
@@ -16,6 +18,8 @@ from mentor_pl.evaluation.teacher import teacher_groups
 from mentor_pl.training.datamodule import MentorDataModule
 from mentor_pl.training.module import MentorModule
 from mentor_pl.training.resume import validate_now
+
+_log = logging.getLogger(__name__)
 
 Scores = dict[str, dict[str, float]]
 """Metric values by split and name."""
@@ -65,7 +69,10 @@ class RunSummary(Callback):
         console = Console()
         if not console.is_terminal:  # a log file is not 80 columns wide
             console = Console(width=120)
-        console.print(summary_table(summary))
+        try:
+            console.print(summary_table(summary))
+        except Exception as failure:  # the terminal's encoding, a closed pipe: never worth the student, exported next
+            _log.warning("the summary cannot be printed: %s; it is in %s", failure, folder / "summary.json")
 
     def state_dict(self) -> dict[str, Any]:
         """Saved with every checkpoint."""
@@ -83,7 +90,7 @@ def summary_table(summary: Mapping[str, Scores]) -> Table:
     for title in _COLUMNS.values():
         table.add_column(title, justify="right")
     for split in summary["after"]:
-        cells = [split]
+        cells = [escape(split)]
         for name in _COLUMNS:
             values = [_shown(summary[who].get(split, {}).get(name), name) for who in ("before", "after", "teacher")]
             cells.append(f"{values[0]} → [bold]{values[1]}[/] ({values[2]})")

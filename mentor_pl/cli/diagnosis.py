@@ -9,18 +9,20 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from mentor_pl.cli.layers import COMMAND_LINE, merged, read_layers, read_yaml, source_of
 from mentor_pl.cli.schema import (
     accepts,
+    admits_null,
     classes,
     described,
     item_type,
     members,
     parameters,
+    refusal,
     subclasses,
     value_type,
 )
@@ -96,8 +98,18 @@ class _Walk:
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = folders
 
+    def call(self, given: Mapping[str, Any], owner: Callable[..., Any], keys: Keys) -> Fault | None:
+        """Check names and values of the arguments of a class or function."""
+        known = parameters(owner)
+        if fault := self.arguments(given, known, keys, _with_distribution(owner)):
+            return fault
+        for name, value in given.items():
+            if known[name] is Any and (reason := refusal(owner, name, value)):
+                return Fault(keys=(*keys, name), problem=f"is {_shown(value)}; {reason[:1].lower()}{reason[1:]}")
+        return None
+
     def arguments(self, given: Mapping[str, Any], known: Mapping[str, Any], keys: Keys, owner: str) -> Fault | None:
-        """Check names and values of a call's arguments."""
+        """Check names and values of arguments."""
         for name in given:
             if name not in known and (keys or name not in ("config", "print_config", "help")):
                 takes = ", ".join(known) or "no arguments"
@@ -111,14 +123,15 @@ class _Walk:
     def value(self, value: Any, hint: Any, keys: Keys) -> Fault | None:
         """Check one value against its type."""
         if isinstance(hint, Group):
+            if isinstance(value, str) and value.endswith((".yaml", ".yml", ".json")):
+                value = self._content(value, keys)
+            if isinstance(value, Fault):
+                return value
             if isinstance(value, Mapping):
-                return self.arguments(value, parameters(hint.owner), keys, hint.owner.__name__)
-            value = self._content(value, keys) if isinstance(value, str) else value
-            if isinstance(value, Mapping):
-                return self.arguments(value, parameters(hint.owner), keys, hint.owner.__name__)
-            return Fault(keys=keys, problem=f"is {value!r}; expected a mapping of keys to values")
+                return self.call(value, hint.owner, keys)
+            return Fault(keys=keys, problem=f"is {_shown(value)}; expected a mapping of keys to values")
         if value is None:
-            return None
+            return None if admits_null(hint) else Fault(keys=keys, problem=f"is null; expected {described(hint)}")
         if named := classes(hint):
             return self._object(value, hint, named, keys)
         if isinstance(value, list) and (item := item_type(hint)) is not None:
@@ -153,12 +166,14 @@ class _Walk:
             if isinstance(name, str):
                 return self._named(name, bases, keys) or self._built(value, _resolved(name, bases), keys)
             if name is None and len(bases) == 1 and not _is_abstract(bases[0]):
-                return self.arguments(value.get("init_args", value), parameters(bases[0]), keys, bases[0].__name__)
+                return self.call(value.get("init_args", value), bases[0], keys)
             if (item := value_type(hint)) is not None:
                 return self._first((self.value(v, item, (*keys, str(k))) for k, v in value.items()), value, hint, keys)
             return Fault(keys=keys, problem=f"is {_shown(value)}; expected class_path: NAME, {_installed(bases)}")
         if isinstance(value, list) and (item := item_type(hint)) is not None:
             return self._first((self.value(v, item, (*keys, i)) for i, v in enumerate(value)), value, hint, keys)
+        if all(map(is_dataclass, members(hint))):  # jsonargparse takes a list for one of its values
+            return Fault(keys=keys, problem=f"is {_shown(value)}; expected {described(hint)}: keys and values")
         if accepts(hint, value):
             return None
         return Fault(keys=keys, problem=f"is {_shown(value)}; expected {described(hint)}, {_installed(bases)}")
@@ -172,7 +187,7 @@ class _Walk:
             return None
         if not isinstance(given, Mapping):
             return Fault(keys=(*keys, "init_args"), problem=f"is {_shown(given)}; expected arguments by name")
-        return self.arguments(given, parameters(owner), (*keys, "init_args"), _with_distribution(owner))
+        return self.call(given, owner, (*keys, "init_args"))
 
     def _named(self, name: str, bases: tuple[type, ...], keys: Keys) -> Fault | None:
         """Check the name of a class."""

@@ -49,6 +49,7 @@ class OneLineErrors(_Parser):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._given: list[str] = []
         super().add_instantiator(_guarded(_construct), object)
 
     def add_instantiator(
@@ -61,7 +62,8 @@ class OneLineErrors(_Parser):
         """Parse; whatever jsonargparse raises is a usage error."""
         if _argv.get() is not None:  # the parser of a nested config
             return super().parse_args(args, *rest, **options)
-        token = _argv.set(list(sys.argv[1:] if args is None else args))
+        self._given = list(sys.argv[1:] if args is None else args)
+        token = _argv.set(self._given)
         try:
             return super().parse_args(args, *rest, **options)
         except MentorError:
@@ -84,23 +86,27 @@ class OneLineErrors(_Parser):
 
     def instantiate(self, *args: Any, **options: Any) -> Any:
         """Make the objects of a config; an error of a constructor comes out as it is, however deep it was raised."""
-        return _unwrapped(super().instantiate, *args, **options)
+        return self._unwrapped(super().instantiate, *args, **options)
 
     def instantiate_classes(self, *args: Any, **options: Any) -> Any:
         """Do the same under the name by which LightningCLI calls it."""
-        return _unwrapped(super().instantiate_classes, *args, **options)
+        return self._unwrapped(super().instantiate_classes, *args, **options)
 
-
-def _unwrapped(make: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    if _building.get():
-        return make(*args, **options)
-    token = _building.set(True)
-    try:
-        return make(*args, **options)
-    except _Refused as refused:
-        raise refused.error from refused.error.__cause__
-    finally:
-        _building.reset(token)
+    def _unwrapped(self, make: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        if _building.get():
+            return make(*args, **options)
+        token = _building.set(True)
+        try:
+            return make(*args, **options)
+        except _Refused as refused:
+            raise refused.error from refused.error.__cause__
+        except MentorError:
+            raise
+        except Exception as failure:  # a value that jsonargparse let pass, and then cannot make an object of
+            message = str(failure) or type(failure).__name__
+            raise UsageError(diagnose(message, self._given, self.schema, self.positional)) from failure
+        finally:
+            _building.reset(token)
 
 
 def _construct(owner: Callable[..., Any], *args: Any, **arguments: Any) -> Any:
@@ -110,6 +116,8 @@ def _construct(owner: Callable[..., Any], *args: Any, **arguments: Any) -> Any:
 def _guarded(instantiator: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(instantiator)  # jsonargparse looks at its parameters
     def guarded(owner: Callable[..., Any], *args: Any, **arguments: Any) -> Any:
+        nested = _building.get()
+        token = _building.set(False)  # what a constructor makes by itself is its own affair
         try:
             refuse_nulls(owner, arguments)
             return instantiator(owner, *args, **arguments)
@@ -117,7 +125,9 @@ def _guarded(instantiator: Callable[..., Any]) -> Callable[..., Any]:
             refused = error
         except Exception as failure:
             refused = constructor_error(owner, failure)
-        if _building.get():
+        finally:
+            _building.reset(token)
+        if nested:
             raise _Refused(refused)
         raise refused
 
@@ -139,14 +149,9 @@ def refuse_nulls(owner: Callable[..., Any], arguments: Mapping[str, Any]) -> Non
         ConfigError: An argument is null and must not be.
     """
     hints = parameters(owner)
-    try:
-        signature = inspect.signature(owner).parameters
-    except (TypeError, ValueError):  # a constructor written in C
-        return
     for name, value in arguments.items():
-        if value is None and name in signature and signature[name].default is not None:
-            if not admits_null(hint := hints.get(name, Any)):
-                raise ConfigError(f"{owner.__name__}: {name} is null; expected {described(hint)}")
+        if value is None and not admits_null(hint := hints.get(name, Any)):
+            raise ConfigError(f"{owner.__name__}: {name} is null; expected {described(hint)}")
 
 
 def call(

@@ -7,7 +7,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -29,8 +29,8 @@ _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 def parameters(owner: Callable[..., Any]) -> dict[str, Any]:
     """Return the parameters of a class or function by name, each with its type.
 
-    What a constructor passes on to its parents by `**kwargs` is counted in, with the parent's type; a type that
-    cannot be resolved is `Any`.
+    What a constructor passes on as `**kwargs` is counted in: to its parents with the parent's type, to others as `Any`.
+    A parameter whose default is null takes null, whatever its annotation says.
     """
     hints: dict[str, Any] = {}
     sources = [c.__init__ for c in reversed(owner.__mro__)] if isinstance(owner, type) else [owner]
@@ -47,8 +47,16 @@ def parameters(owner: Callable[..., Any]) -> dict[str, Any]:
             added = parser.add_function_arguments(owner, fail_untyped=False)
         names = [name.partition(".")[0] for name in added]
     except Exception:
-        names = list(inspect.signature(owner).parameters)
-    return {name: hints.get(name, Any) for name in names}
+        names = list(_signature(owner))
+    nullable = {name for name, p in _signature(owner).items() if p.default is None}
+    return {name: hints.get(name, Any) | None if name in nullable else hints.get(name, Any) for name in names}
+
+
+def _signature(owner: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(owner).parameters
+    except (TypeError, ValueError):  # a constructor written in C
+        return {}
 
 
 def members(hint: Any) -> tuple[Any, ...]:
@@ -115,6 +123,25 @@ def accepts(hint: Any, value: Any) -> bool:
     except Exception:  # whatever it raises, it does not take it
         return False
     return True
+
+
+def refusal(owner: Callable[..., Any], name: str, value: Any) -> str | None:
+    """Say why a parameter of a class or function does not take a value; None where it does.
+
+    Slower than `accepts`, but it knows the types of what is passed on as `**kwargs`.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    skip = set(parameters(owner)) - {name}
+    try:
+        if isinstance(owner, type):
+            parser.add_class_arguments(owner, skip=skip, fail_untyped=False)
+        else:
+            parser.add_function_arguments(owner, skip=skip, fail_untyped=False)
+        parser.parse_object({name: value})
+    except Exception as failure:
+        text = " ".join(str(failure).split())
+        return text.removeprefix(f'Parser key "{name}": ').partition(". Got value")[0]
+    return None
 
 
 def described(hint: Any) -> str:

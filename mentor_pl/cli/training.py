@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import RichProgressBar
@@ -27,7 +28,7 @@ from mentor_pl.callbacks.recorder import TrajectoryRecorder
 from mentor_pl.callbacks.summary import RunSummary
 from mentor_pl.cli.diagnosis import Group, one_line
 from mentor_pl.cli.parser import OneLineErrors, constructor_error, refuse_nulls
-from mentor_pl.errors import ConfigError, MentorError
+from mentor_pl.errors import ConfigError, MentorError, UsageError
 from mentor_pl.plugins import find_plugins
 from mentor_pl.training.checkpoint_file import read_checkpoint
 from mentor_pl.training.checkpoint_io import AtomicCheckpointIO
@@ -122,6 +123,9 @@ class MentorCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder."""
         config = self._settings
+        for key, hint in _Parser.schema.items():
+            if isinstance(hint, Group) and not isinstance(value := config.get(key), Namespace):
+                raise UsageError(f"{key} is {value!r}; expected a mapping of keys to values")
         if config.trainer.barebones:
             raise ConfigError(
                 "trainer.barebones is true, which measures Lightning alone, without the log, the callbacks and the checkpoints "

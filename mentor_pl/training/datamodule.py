@@ -112,6 +112,15 @@ class MentorDataModule(LightningDataModule):
         )
         self.toolbox = ToolBox(tools)
         self._max_bad_lines = max_bad_lines
+        if not references:
+            raise ConfigError("data.references is empty; name a reference file")
+        for name, file in (evaluation or {}).items():
+            if not file:
+                raise ConfigError(f"data.evaluation.{name} is empty; name a reference file")
+            if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - YAML gives what it likes
+                raise ConfigError(
+                    f"data.evaluation has the split {name!r}, which YAML reads as no text; quote its name"
+                )
         if "train" in (evaluation or {}):
             raise ConfigError(
                 "data.evaluation has a split named 'train', which is what data.references is called; rename it"
@@ -133,6 +142,11 @@ class MentorDataModule(LightningDataModule):
             raise ConfigError(
                 "data.sampling.temperature is 0; a group of greedy attempts holds nothing to compare, so it must be above 0"
             )
+        for name, least in (("max_problems", 1), ("evaluation_batch_size", 1)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ConfigError(f"data.{name} is {value}; it must be at least {least}")
+        if self._max_bad_lines < 0:
+            raise ConfigError(f"data.max_bad_lines is {self._max_bad_lines}; it must not be negative")
         plan = self.plan
         if min(plan.prompts_per_round, plan.steps_per_round, plan.epochs_per_round) < 1:
             raise ConfigError(f"data.prompts_per_round, steps_per_round and epochs_per_round must be positive: {plan}")

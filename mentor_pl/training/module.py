@@ -23,6 +23,7 @@ from mentor_pl.students.base import StudentLoader
 from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.evaluation_stream import EvaluationBatch
 from mentor_pl.training.fsdp2 import check_strategy, shard
+from mentor_pl.training.optimizer_check import check_optimizer
 from mentor_pl.training.policy import Policy, ReferencePolicy
 from mentor_pl.training.random_states import RandomState, gather_random_states, restore_random_state
 from mentor_pl.training.resume import ResumableRun
@@ -72,6 +73,7 @@ class MentorModule(LightningModule):
         self.stop_request = StopRequest()
         self.evaluation: dict[str, dict[str, float]] = {}
         """Metrics of the last evaluation, by split and name."""
+        check_optimizer(optimizer, lr_scheduler)
         self._make_optimizer = optimizer
         self._make_lr_scheduler = lr_scheduler
         self._packing = packing
