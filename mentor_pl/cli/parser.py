@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -50,13 +49,13 @@ class OneLineErrors(_Parser):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._given: list[str] = []
-        super().add_instantiator(_guarded(_construct), object)
+        super().add_instantiator(_Guarded(_construct), object)
 
     def add_instantiator(
         self, instantiator: Any, class_type: type, subclasses: bool = True, prepend: bool = False
     ) -> None:
         """Add an instantiator before the one for all classes, which would hide it."""
-        super().add_instantiator(_guarded(instantiator), class_type, subclasses=subclasses, prepend=True)
+        super().add_instantiator(_Guarded(instantiator), class_type, subclasses=subclasses, prepend=True)
 
     def parse_args(self, args: Any = None, *rest: Any, **options: Any) -> Any:
         """Parse; whatever jsonargparse raises is a usage error."""
@@ -113,14 +112,19 @@ def _construct(owner: Callable[..., Any], *args: Any, **arguments: Any) -> Any:
     return owner(*args, **arguments)
 
 
-def _guarded(instantiator: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(instantiator)  # jsonargparse looks at its parameters
-    def guarded(owner: Callable[..., Any], *args: Any, **arguments: Any) -> Any:
+class _Guarded:
+    """An instantiator whose errors are the user's. A class, so that what it made later can be pickled."""
+
+    def __init__(self, instantiator: Callable[..., Any]) -> None:
+        self._instantiator = instantiator
+        self.__signature__ = inspect.signature(instantiator)  # jsonargparse looks at its parameters
+
+    def __call__(self, owner: Callable[..., Any], *args: Any, **arguments: Any) -> Any:
         nested = _building.get()
         token = _building.set(False)  # what a constructor makes by itself is its own affair
         try:
             refuse_nulls(owner, arguments)
-            return instantiator(owner, *args, **arguments)
+            return self._instantiator(owner, *args, **arguments)
         except MentorError as error:
             refused = error
         except Exception as failure:
@@ -130,8 +134,6 @@ def _guarded(instantiator: Callable[..., Any]) -> Callable[..., Any]:
         if nested:
             raise _Refused(refused)
         raise refused
-
-    return guarded
 
 
 def constructor_error(owner: Callable[..., Any], failure: Exception) -> ConfigError:

@@ -15,7 +15,7 @@ import transformers
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -149,10 +149,11 @@ class MentorCLI(LightningCLI):
         kwargs["plugins"] = [*_listed(config.get("plugins")), AtomicCheckpointIO()]
         # First, so that it is in place when others begin to evaluate.
         callbacks = [GracefulStop(), *_listed(config.get("callbacks"))]
-        if config.get("enable_progress_bar") is not False:
+        if config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(RichProgressBar())
         kwargs["callbacks"] = callbacks
         refuse_nulls(Trainer, config)
+        _check_trainer(config)
         try:
             return super().instantiate_trainer(**kwargs)
         except MentorError:
@@ -207,6 +208,21 @@ class MentorCLI(LightningCLI):
 def _seed(seed_everything: bool | int | None) -> int:
     """One seed for all: rollouts draw from it by their own counters."""
     return 0 if seed_everything is None else int(seed_everything)
+
+
+def _check_trainer(config: Any) -> None:
+    """Refuse what Lightning takes and then fails on, or what cannot work here.
+
+    Raises:
+        ConfigError: Naming the key.
+    """
+    for key in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
+        value = config.get(key)
+        if isinstance(value, (int, float)) and value <= 0:
+            raise ConfigError(f"trainer.{key} is {value}; it must be positive")
+    if str(config.get("strategy")).endswith(("_spawn", "_fork", "_notebook")):
+        strategy = config.get("strategy")
+        raise ConfigError(f"trainer.strategy is {strategy}, which copies live tools and engines; use ddp")
 
 
 def _listed(value: Any) -> list[Any]:

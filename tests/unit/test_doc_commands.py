@@ -113,15 +113,27 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patch: pytest.MonkeyPatch) -> Path:
     """A working directory with the files that docs tell the reader to have."""
     shutil.copytree(config_folder(), tmp_path / "configs")
-    shutil.copy(tmp_path / "configs" / "rewards" / "mentor.yaml", tmp_path / "my_reward.yaml")
-    for name in ("mentor.yaml", "my.yaml", "runs/last/config.yaml"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        text = (tmp_path / "configs" / "mentor.yaml").read_text(encoding="utf-8")
-        (tmp_path / name).write_text(text.replace("rewards/", f"{tmp_path}/configs/rewards/"), encoding="utf-8")
-    for name in ("chat.yaml", "smollm2.yaml", "base.yaml", "overlay.yaml"):
-        (tmp_path / name).write_text("{}", encoding="utf-8")
+    (tmp_path / "runs/last").mkdir(parents=True)
+    text = (tmp_path / "configs" / "mentor.yaml").read_text(encoding="utf-8")
+    config = text.replace("rewards/", f"{tmp_path}/configs/rewards/")
+    (tmp_path / "runs/last/config.yaml").write_text(config, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def provide(words: list[str]) -> None:
+    """Write the files of the reader's own that a command names; those of `configs/` must be there."""
+    for option, value in zip(words, words[1:], strict=False):
+        path = Path(value)
+        if (
+            option in ("--config", "--program")
+            and path.suffix == ".yaml"
+            and path.parts[0] != "configs"
+            and not path.exists()
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            source = Path("configs/rewards/mentor.yaml")
+            path.write_text(source.read_text(encoding="utf-8") if option == "--program" else "{}", encoding="utf-8")
 
 
 def assert_parses(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,6 +151,7 @@ def test_a_command_of_ours(words: list[str], folder: Path, capsys: pytest.Captur
         words = [*words, "--help"]
     elif words[1] == "references" and len(words) == 3:
         words = [*words, "--help"]
+    provide(words)
     assert_parses(words[1:], capsys)
 
 
