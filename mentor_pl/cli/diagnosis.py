@@ -6,14 +6,14 @@ walks what the user gave beside the types and names the innermost value that doe
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from mentor_pl.cli.layers import COMMAND_LINE, merged, read_layers, read_yaml, source_of
+from mentor_pl.cli.layers import COMMAND_LINE, INHERITED, merged, read_layers, read_yaml, source_of
+from mentor_pl.cli.names import installed, is_abstract, renamed, suggestion, unknown_class, with_distribution
 from mentor_pl.cli.schema import (
     accepts,
     admits_null,
@@ -23,21 +23,10 @@ from mentor_pl.cli.schema import (
     members,
     parameters,
     refusal,
+    required,
     subclasses,
     value_type,
 )
-from mentor_pl.plugins import Plugin, find_plugins, group_of, imported_groups
-
-RENAMED = {
-    "objective": "loss",
-    "ClippedSurrogate": "GRPOLoss",
-    "SupervisedLikelihood": "SFTLoss",
-    "ShardedStrategy": "FSDP2Strategy",
-    "FlatShardedStrategy": "FSDP1Strategy",
-    "needs_reference": "needs_ref_policy",
-    "door": "group",
-}
-"""Keys and classes of earlier versions, and what they are called now."""
 
 Keys = tuple[str | int, ...]
 
@@ -73,7 +62,7 @@ def diagnose(message: str, argv: Sequence[str], schema: Mapping[str, Any], posit
     """
     layers = read_layers(argv, positional)
     folders = [Path(layer.source).parent for layer in layers if layer.source != COMMAND_LINE]
-    fault = _Walk([*folders, Path()]).arguments(merged(layers), schema, (), "this command")
+    fault = _find(merged(layers), schema, [*folders, Path()], "this command")
     if fault is None:
         return one_line(message)
     source = source_of(layers, [key for key in fault.keys if isinstance(key, str)])
@@ -82,8 +71,16 @@ def diagnose(message: str, argv: Sequence[str], schema: Mapping[str, Any], posit
 
 def diagnose_values(message: str, values: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     """Say in one line what a parser refused of values that come from elsewhere; else as `diagnose`."""
-    fault = _Walk([Path()]).arguments(values, schema, (), "this config")
+    fault = _find(values, schema, [Path()], "this config")
     return one_line(message) if fault is None else str(fault)
+
+
+def _find(values: Mapping[str, Any], schema: Mapping[str, Any], folders: Sequence[Path], owner: str) -> Fault | None:
+    """Look for what is there and wrong, and then for what is missing."""
+    for complete in (False, True):
+        if fault := _Walk(folders, complete=complete).arguments(values, schema, (), owner):
+            return fault
+    return None
 
 
 def one_line(message: str, limit: int = 400) -> str:
@@ -95,13 +92,14 @@ def one_line(message: str, limit: int = 400) -> str:
 class _Walk:
     """Looks for the innermost value that does not fit its type."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], *, complete: bool) -> None:
         self._folders = folders
+        self._complete = complete
 
     def call(self, given: Mapping[str, Any], owner: Callable[..., Any], keys: Keys) -> Fault | None:
         """Check names and values of the arguments of a class or function."""
         known = parameters(owner)
-        if fault := self.arguments(given, known, keys, _with_distribution(owner)):
+        if fault := self.arguments(given, known, keys, with_distribution(owner)):
             return fault
         for name, value in given.items():
             if known[name] is Any and (reason := refusal(owner, name, value)):
@@ -165,29 +163,32 @@ class _Walk:
             name = value.get("class_path")
             if isinstance(name, str):
                 return self._named(name, bases, keys) or self._built(value, _resolved(name, bases), keys)
-            if name is None and len(bases) == 1 and not _is_abstract(bases[0]):
+            if name is None and len(bases) == 1 and not is_abstract(bases[0]):
                 return self.call(value.get("init_args", value), bases[0], keys)
             if (item := value_type(hint)) is not None:
                 return self._first((self.value(v, item, (*keys, str(k))) for k, v in value.items()), value, hint, keys)
-            return Fault(keys=keys, problem=f"is {_shown(value)}; expected class_path: NAME, {_installed(bases)}")
+            return Fault(keys=keys, problem=f"is {_shown(value)}; expected class_path: NAME, {installed(bases)}")
         if isinstance(value, list) and (item := item_type(hint)) is not None:
             return self._first((self.value(v, item, (*keys, i)) for i, v in enumerate(value)), value, hint, keys)
         if all(map(is_dataclass, members(hint))):  # jsonargparse takes a list for one of its values
             return Fault(keys=keys, problem=f"is {_shown(value)}; expected {described(hint)}: keys and values")
         if accepts(hint, value):
             return None
-        return Fault(keys=keys, problem=f"is {_shown(value)}; expected {described(hint)}, {_installed(bases)}")
+        return Fault(keys=keys, problem=f"is {_shown(value)}; expected {described(hint)}, {installed(bases)}")
 
     def _built(self, value: Mapping[str, Any], owner: Any, keys: Keys) -> Fault | None:
         for key in value:
-            if key not in ("class_path", "init_args", "dict_kwargs"):
+            if key not in ("class_path", "init_args", "dict_kwargs", INHERITED):
                 return Fault(keys=(*keys, str(key)), problem=f"write it under init_args of {owner.__name__}")
-        given = value.get("init_args")
-        if given is None:
-            return None
+        given = value.get("init_args") or {}
         if not isinstance(given, Mapping):
             return Fault(keys=(*keys, "init_args"), problem=f"is {_shown(given)}; expected arguments by name")
-        return self.call(given, owner, (*keys, "init_args"))
+        if fault := self.call(given, owner, (*keys, "init_args")):
+            return fault
+        lacking = [name for name in required(owner) if name not in given and name not in value.get(INHERITED, {})]
+        if self._complete and lacking:
+            return Fault(keys=keys, problem=f"{owner.__name__} needs {', '.join(lacking)} under init_args")
+        return None
 
     def _named(self, name: str, bases: tuple[type, ...], keys: Keys) -> Fault | None:
         """Check the name of a class."""
@@ -199,7 +200,7 @@ class _Walk:
             return Fault(keys=keys, problem=unknown_class(name, bases))
         if isinstance(owner, type) and not issubclass(owner, bases):
             wanted = " or ".join(base.__name__ for base in bases)
-            return Fault(keys=keys, problem=f"{name} is no {wanted}; {_installed(bases)}")
+            return Fault(keys=keys, problem=f"{name} is no {wanted}; {installed(bases)}")
         return None
 
     def _content(self, name: str, keys: Keys) -> Any:
@@ -222,54 +223,6 @@ class Group:
     owner: Callable[..., Any]
 
 
-def renamed(name: str) -> str | None:
-    """Say what a key or class of an earlier version is called now; None where it was not renamed."""
-    new = RENAMED.get(name.rpartition(".")[2])
-    return None if new is None else f"{name!r} was renamed; write {new!r}"
-
-
-def suggestion(name: str, known: Any) -> str:
-    """Return the nearest known name as a question; "" where none is near."""
-    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def unknown_class(name: str, bases: tuple[type, ...]) -> str:
-    """Say that there is no such class, and which there are."""
-    if said := renamed(name):
-        return said
-    broken = next((p for p in _plugins(bases) if p.name == name and p.error), None)
-    if broken is not None:
-        return f"the plugin {name!r} ({broken.distribution}) failed to load: {broken.error}"
-    wanted = " or ".join(base.__name__ for base in bases)
-    return f"there is no {wanted} {name!r}{suggestion(name, _known(bases))}; {_installed(bases)}"
-
-
-def _installed(bases: tuple[type, ...]) -> str:
-    by_distribution: dict[str, list[str]] = {}
-    for plugin in _plugins(bases):
-        if plugin.error is None:
-            by_distribution.setdefault(plugin.distribution, []).append(plugin.name)
-    if by_distribution:
-        rows = (f"{', '.join(names)} ({distribution})" for distribution, names in by_distribution.items())
-        return f"installed are {'; '.join(rows)}"
-    return f"there are {', '.join(_known(bases)) or 'none'}"
-
-
-def _plugins(bases: tuple[type, ...]) -> list[Plugin]:
-    groups = [group for base in bases if (group := group_of(base)) is not None]
-    return list(find_plugins(*groups)) if groups else []
-
-
-def _known(bases: tuple[type, ...]) -> list[str]:
-    found = (c for base in bases for c in subclasses(base) if not _is_abstract(c) and not c.__name__.startswith("_"))
-    return sorted({c.__name__ for c in found} | {p.name for p in _plugins(bases)})
-
-
-def _is_abstract(owner: type) -> bool:
-    return bool(getattr(owner, "__abstractmethods__", ()))
-
-
 def _resolved(name: str, bases: tuple[type, ...]) -> Any:
     """Return the class or function of a name; None where there is none."""
     if "." not in name:
@@ -281,11 +234,6 @@ def _resolved(name: str, bases: tuple[type, ...]) -> Any:
         if missing.name is not None and (module == missing.name or module.startswith(f"{missing.name}.")):
             return None
         raise
-
-
-def _with_distribution(owner: Any) -> str:
-    found = (p for group in imported_groups() for p in find_plugins(group) if p.loaded is owner)
-    return next((f"{owner.__name__} ({p.distribution})" for p in found), owner.__name__)
 
 
 def _takes_text(hint: Any) -> bool:

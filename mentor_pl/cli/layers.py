@@ -14,6 +14,9 @@ from mentor_pl.errors import UsageError
 
 COMMAND_LINE = "the command line"
 CONFIG_OPTIONS = ("-c", "--config")
+INHERITED = "inherited init_args"
+"""Key of the arguments of a class that another one has taken the place of."""
+
 _CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 
 
@@ -169,14 +172,20 @@ def _merge(old: dict[str, Any], new: dict[str, Any]) -> None:
             ]
         elif isinstance(before, dict) and isinstance(value, dict):
             if "class_path" in value and value["class_path"] != before.get("class_path"):
-                before.pop("init_args", None)  # another class takes other arguments
+                _leave(before)
             _merge(before, value)
         elif isinstance(before, dict) and isinstance(value, str) and "class_path" in before:
             if value != before["class_path"]:
-                before.pop("init_args", None)
+                _leave(before)
             before["class_path"] = value
         else:
             old[key] = value
+
+
+def _leave(node: dict[str, Any]) -> None:
+    """Set the arguments of a class apart, where another one takes its place; it keeps those that it takes too."""
+    before = node.pop("init_args", None)
+    node[INHERITED] = {**node.get(INHERITED, {}), **(before if isinstance(before, dict) else {})}
 
 
 def source_of(layers: Sequence[Layer], keys: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mentor_pl.cli.diagnosis import suggestion
+from mentor_pl.cli.names import suggestion
 from mentor_pl.cli.parser import call
 from mentor_pl.errors import UsageError
 from mentor_pl.files import iter_references, iter_trajectories, write_references

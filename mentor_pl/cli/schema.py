@@ -59,6 +59,12 @@ def _signature(owner: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
         return {}
 
 
+def required(owner: Callable[..., Any]) -> list[str]:
+    """Return the parameters of a class or function that have no default."""
+    plain = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [name for name, p in _signature(owner).items() if p.default is p.empty and p.kind not in plain]
+
+
 def members(hint: Any) -> tuple[Any, ...]:
     """Return the alternatives of a union, one by one; other types as they are."""
     origin = typing.get_origin(hint)

@@ -26,7 +26,7 @@ from mentor_pl.cli.report import report
 from mentor_pl.cli.schema import parameters
 from mentor_pl.cli.score import score
 from mentor_pl.cli.training import _Parser
-from mentor_pl.configs import config_folder
+from mentor_pl.configs import config_folder, config_names
 from tests.unit.cli.wrong_configs import before_the_student
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +38,8 @@ DOCS = [
 ]
 FUNCTIONS = (chat, collect, compare, export, check, convert, from_trajectories, report, score)
 
+KNOWN = {parameter for function in FUNCTIONS for parameter in parameters(function)}
+
 OF_OTHERS = {
     *(
         "host",
@@ -46,7 +48,7 @@ OF_OTHERS = {
         "no-enable-chunked-prefill",
         "weight-transfer-config",
     ),  # vLLM
-    *("signal", "rdzv-id", "standalone"),  # sbatch, torchrun
+    *("signal", "rdzv-id", "standalone", "no-deps"),  # sbatch, torchrun, pip
     *("from", "prompts", "config", "help"),  # `convert`'s name for its source; a benchmark's
 }
 """Options that docs name and that are not in a signature of ours."""
@@ -125,15 +127,13 @@ def provide(words: list[str]) -> None:
     """Write the files of the reader's own that a command names; those of `configs/` must be there."""
     for option, value in zip(words, words[1:], strict=False):
         path = Path(value)
-        if (
-            option in ("--config", "--program")
-            and path.suffix == ".yaml"
-            and path.parts[0] != "configs"
-            and not path.exists()
-        ):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            source = Path("configs/rewards/mentor.yaml")
-            path.write_text(source.read_text(encoding="utf-8") if option == "--program" else "{}", encoding="utf-8")
+        if option not in ("--config", "--program") or path.suffix != ".yaml" or path.exists():
+            continue
+        if path.parts[0] == "configs" or path.with_suffix("").as_posix() in config_names():
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        program = Path("configs/rewards/mentor.yaml").read_text(encoding="utf-8")
+        path.write_text(program if option == "--program" else "{}", encoding="utf-8")
 
 
 def assert_parses(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,6 +151,9 @@ def test_a_command_of_ours(words: list[str], folder: Path, capsys: pytest.Captur
         words = [*words, "--help"]
     elif words[1] == "references" and len(words) == 3:
         words = [*words, "--help"]
+    if words[-1].startswith("--") and words[-1] != "--help":  # an option in running text, without its value
+        assert words[-1].removeprefix("--") in KNOWN
+        return
     provide(words)
     assert_parses(words[1:], capsys)
 
@@ -173,8 +176,7 @@ def test_an_option_in_running_text(words: list[str], folder: Path, capsys: pytes
             ["fit", "--config=configs/mentor.yaml", *([nf4] if "model.student" in name else []), *given], capsys
         )
     else:
-        known = {parameter for function in FUNCTIONS for parameter in parameters(function)}
-        assert head in known | OF_OTHERS | set(_Parser.schema), f"no command takes --{name}"
+        assert head in KNOWN | OF_OTHERS | set(_Parser.schema), f"no command takes --{name}"
 
 
 @pytest.mark.parametrize("words", of("python"))

@@ -74,6 +74,10 @@ def plugins() -> None:
             ["--judge=Correct", "--judge.tolerance=x"],
             "judge.init_args.tolerance is 'x'; expected a number",
         ),
+        (
+            ["--data.tools", "[{class_path: PythonFunctions}]"],
+            "data.tools[0]: PythonFunctions needs module under init_args",
+        ),
         (["--data.objective", "x"], "data.objective: 'objective' was renamed; write 'loss'"),
         (["--judge=ClippedSurrogate"], "judge: 'ClippedSurrogate' was renamed; write 'GRPOLoss'"),
         (["--data.reward=no/such.yaml"], "data.reward: there is no file no/such.yaml in "),
