@@ -6,7 +6,9 @@ walks what the user gave beside the types and names the innermost value that doe
 
 from __future__ import annotations
 
+import collections.abc
 import importlib
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
@@ -162,7 +164,9 @@ class _Walk:
         if isinstance(value, Mapping):
             name = value.get("class_path")
             if isinstance(name, str):
-                return self._named(name, bases, keys) or self._built(value, _resolved(name, bases), keys)
+                return self._named(name, bases, keys) or self._built(
+                    value, _resolved(name, bases), keys, whole=not _is_made_later(hint)
+                )
             if name is None and len(bases) == 1 and not is_abstract(bases[0]):
                 return self.call(value.get("init_args", value), bases[0], keys)
             if (item := value_type(hint)) is not None:
@@ -176,17 +180,17 @@ class _Walk:
             return None
         return Fault(keys=keys, problem=f"is {_shown(value)}; expected {described(hint)}, {installed(bases)}")
 
-    def _built(self, value: Mapping[str, Any], owner: Any, keys: Keys) -> Fault | None:
+    def _built(self, value: Mapping[str, Any], owner: Any, keys: Keys, *, whole: bool) -> Fault | None:
         for key in value:
             if key not in ("class_path", "init_args", "dict_kwargs", INHERITED):
                 return Fault(keys=(*keys, str(key)), problem=f"write it under init_args of {owner.__name__}")
-        given = value.get("init_args") or {}
+        given = {} if value.get("init_args") is None else value["init_args"]
         if not isinstance(given, Mapping):
             return Fault(keys=(*keys, "init_args"), problem=f"is {_shown(given)}; expected arguments by name")
         if fault := self.call(given, owner, (*keys, "init_args")):
             return fault
         lacking = [name for name in required(owner) if name not in given and name not in value.get(INHERITED, {})]
-        if self._complete and lacking:
+        if self._complete and whole and lacking:
             return Fault(keys=keys, problem=f"{owner.__name__} needs {', '.join(lacking)} under init_args")
         return None
 
@@ -234,6 +238,11 @@ def _resolved(name: str, bases: tuple[type, ...]) -> Any:
         if missing.name is not None and (module == missing.name or module.startswith(f"{missing.name}.")):
             return None
         raise
+
+
+def _is_made_later(hint: Any) -> bool:
+    """Say whether a callable is wanted, as for an optimiser: then some arguments are still to come."""
+    return any(typing.get_origin(member) is collections.abc.Callable for member in members(hint))
 
 
 def _takes_text(hint: Any) -> bool:

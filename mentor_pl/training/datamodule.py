@@ -29,6 +29,7 @@ from mentor_pl.training.evaluation_stream import EvaluationStream
 from mentor_pl.training.module import MentorModule
 from mentor_pl.training.rounds import StreamPlan, StreamPosition
 from mentor_pl.training.samples import Sample, sample_from_reference
+from mentor_pl.training.splits import named_files
 from mentor_pl.training.stream import (
     ReferenceStream,
     RolloutStream,
@@ -112,20 +113,7 @@ class MentorDataModule(LightningDataModule):
         )
         self.toolbox = ToolBox(tools)
         self._max_bad_lines = max_bad_lines
-        if not references:
-            raise ConfigError("data.references is empty; name a reference file")
-        for name, file in (evaluation or {}).items():
-            if not file:
-                raise ConfigError(f"data.evaluation.{name} is empty; name a reference file")
-            if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - YAML gives what it likes
-                raise ConfigError(
-                    f"data.evaluation has the split {name!r}, which YAML reads as no text; quote its name"
-                )
-        if "train" in (evaluation or {}):
-            raise ConfigError(
-                "data.evaluation has a split named 'train', which is what data.references is called; rename it"
-            )
-        self._files = {"train": references, **(evaluation or {})}
+        self._files = named_files(references, evaluation)
         self.prompts: dict[str, list[Prompt]] = {}
         self._stream: TrainingStream | None = None
         self._position: StreamPosition | None = None
