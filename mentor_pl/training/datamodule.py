@@ -130,11 +130,9 @@ class MentorDataModule(LightningDataModule):
             raise ConfigError(
                 "data.sampling.temperature is 0; a group of greedy attempts holds nothing to compare, so it must be above 0"
             )
-        for name, least in (("max_problems", 1), ("evaluation_batch_size", 1)):
-            if (value := getattr(self, name)) is not None and value < least:
-                raise ConfigError(f"data.{name} is {value}; it must be at least {least}")
-        if self._max_bad_lines < 0:
-            raise ConfigError(f"data.max_bad_lines is {self._max_bad_lines}; it must not be negative")
+        for name in ("max_problems", "evaluation_batch_size"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ConfigError(f"data.{name} is {value}; it must be at least 1")
         plan = self.plan
         if min(plan.prompts_per_round, plan.steps_per_round, plan.epochs_per_round) < 1:
             raise ConfigError(f"data.prompts_per_round, steps_per_round and epochs_per_round must be positive: {plan}")
