@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,11 @@ class ChatProtocol:
     def detected(self) -> Detected:
         """How the template is used."""
         return self._detected
+
+    @property
+    def added_tokens(self) -> Mapping[str, int]:
+        """Ids of the tokens that only the template and the student write, by their text."""
+        return self._encoder.added
 
     def prompt_ids(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> tuple[int, ...]:
         """Render a conversation up to and including the header of the next assistant turn.

@@ -16,6 +16,7 @@ class ThoughtTags:
         blank_close: `close` with the blanks that the template writes.
         rendered: True where the template itself writes a message's reasoning.
         opened: True where the header of the next turn has opened a thought.
+        closed: True where that header holds a whole, empty thought: the student is not to think.
     """
 
     open: str = "<think>"
@@ -24,6 +25,7 @@ class ThoughtTags:
     blank_close: str = "\n</think>\n\n"
     rendered: bool = False
     opened: bool = False
+    closed: bool = False
 
 
 def split_thought(text: str, tags: ThoughtTags) -> tuple[str, str]:

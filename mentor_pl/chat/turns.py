@@ -51,6 +51,8 @@ class TurnShape:
             message: Of an assistant.
             end: The token that ends it: the text is cut there.
         """
+        if message.reasoning and self.thought.closed:
+            message = replace(message, reasoning="")
         rendered = self._template.render([_USER, message], add_generation_prompt=False)
         # Some templates put more into the header of a past turn than into that of the next one, or less.
         start = _shared_start(self.header, rendered.text)
@@ -222,6 +224,7 @@ class TurnShape:
                 blank_close=closing,
                 rendered=True,
                 opened=header.endswith(opening[1]),
+                closed=header.endswith(close[1]),
             )
         for open_tag, close_tag in _KNOWN_THOUGHTS:
             if header.endswith(open_tag):

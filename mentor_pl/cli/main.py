@@ -22,6 +22,7 @@ TRAINING = {
 }
 OTHERS = {
     "init": ("mentor_pl.cli.init", "write a small project of your own that runs at once"),
+    "doctor": ("mentor_pl.cli.doctor", "what a student can do here, and what to set"),
     "score": ("mentor_pl.cli.score", "score saved trajectories without training"),
     "export": ("mentor_pl.cli.export", "write the student of a checkpoint as a Hugging Face folder"),
     "plugins": ("mentor_pl.cli.plugins", "list the plugins that were found, and what failed to load"),

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 
 from mentor_pl.advantages import AdvantageEstimator, GroupStandardized
 from mentor_pl.causal_model import max_context
+from mentor_pl.chat.examination import check_chat
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.embedded import resolve
 from mentor_pl.engines.base import SamplingParams
@@ -155,7 +156,7 @@ class MentorDataModule(LightningDataModule):
             check_imitation(self._module, rounds_ahead=self.rounds_ahead)
         elif stage == "fit":
             check_exploration(self._module, sampling=self.sampling, rounds_ahead=self.rounds_ahead)
-        _ = self.protocol
+        check_chat(self.protocol)
         for name, file in self._files.items():
             references = read_references(resolve(file), max_bad_lines=self._max_bad_lines)
             check_tools(references, file=file, toolbox=self.toolbox)
