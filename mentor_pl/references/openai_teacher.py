@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
 import os
@@ -16,10 +15,16 @@ from concurrent.futures import CancelledError, Future
 from typing import Any, Literal
 
 from mentor_pl.errors import ConfigError, DataFileError
-from mentor_pl.files.strict_json import MAX_DEPTH, deeper_than
 from mentor_pl.messages import Message, ToolSpec
-from mentor_pl.references.refusals import Refusal, read_refusal, refusal_in_reply, retry_after_s
-from mentor_pl.references.replies import kind_of_end, message_from_reply, to_be_sent
+from mentor_pl.references.refusals import Refusal, read_refusal, refusal_in_reply, retry_after_s, words_in
+from mentor_pl.references.replies import (
+    UnreadableReplyError,
+    count_tokens,
+    kind_of_end,
+    loads_reply,
+    message_from_reply,
+    to_be_sent,
+)
 from mentor_pl.references.teacher import (
     ChatTeacher,
     ConversationRefusedError,
@@ -35,7 +40,6 @@ _FIRST_BACKOFF_S = 0.5
 _LONG_WAIT_S = 30.0
 _GRACE_S = 0.5
 """How long a reply that is under way, and so paid for, is waited for when the collection is stopped."""
-_BYTES_PER_TOKEN = 3
 
 
 class _Passing(Exception):
@@ -213,7 +217,11 @@ class OpenAITeacher(ChatTeacher):
                 answer = await create(**request, extra_body=self._extra_body, extra_headers={"Idempotency-Key": key})
             response = answer.http_response
             encoding = response.charset_encoding or "utf-8"
-            return self._read(_loads(self._without_key(response.content), encoding), request)
+            body = self._without_key(response.content)
+            try:
+                return self._read(loads_reply(body, encoding), request)
+            except UnreadableReplyError:
+                raise _Passing("unreadable reply", words_in(body[:5000])) from None
         except self._openai.APIStatusError as failure:
             response = failure.response
             body = self._without_key(response.content)
@@ -238,7 +246,7 @@ class OpenAITeacher(ChatTeacher):
             choice = answer["choices"][0]
             message = message_from_reply(choice["message"], "reply")
         except (KeyError, TypeError, IndexError, RecursionError, DataFileError):
-            raise _Passing("unreadable reply") from None
+            raise UnreadableReplyError from None
         finish_reason = choice.get("finish_reason")
         if kind_of_end(finish_reason) == "broken":
             raise _Passing(f"broken off by the endpoint ({finish_reason})", _words_of(choice))
@@ -246,8 +254,8 @@ class OpenAITeacher(ChatTeacher):
         return Reply(
             message=message,
             finish_reason=finish_reason if isinstance(finish_reason, str) else "stop",
-            prompt_tokens=_count(usage, "prompt_tokens", str(request["messages"])),
-            completion_tokens=_count(usage, "completion_tokens", str(message)),
+            prompt_tokens=count_tokens(usage, "prompt_tokens", str(request["messages"])),
+            completion_tokens=count_tokens(usage, "completion_tokens", str(message)),
         )
 
     def _error(self, refusal: Refusal, wait_s: float | None) -> Exception:
@@ -274,32 +282,3 @@ def _too_large(failure: Exception) -> ConversationRefusedError:
 def _words_of(choice: Mapping[str, Any]) -> str:
     error = choice.get("error")
     return str(error)[:300] if error else ""
-
-
-def _loads(body: bytes, encoding: str) -> Any:
-    """Read a reply; a number that JSON does not know becomes null, since none of ours may hold it.
-
-    Raises:
-        _Passing: It is no JSON.
-    """
-    try:
-        text = body.decode(encoding).removeprefix("\ufeff")
-        value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
-    except (ValueError, LookupError, RecursionError):
-        raise _Passing("unreadable reply") from None
-    if deeper_than(value, MAX_DEPTH):  # nor could the journal hold it
-        raise _Passing("unreadable reply")
-    return value
-
-
-def _finite(digits: str) -> float | None:
-    value = float(digits)
-    return value if math.isfinite(value) else None
-
-
-def _count(usage: Any, field: str, text: str) -> int:
-    """Return the tokens that the endpoint states, or an estimate where it states none, so that budgets hold there too."""
-    stated = usage.get(field) if isinstance(usage, dict) else None
-    if isinstance(stated, (int, float)) and not isinstance(stated, bool) and stated >= 0:
-        return int(stated)
-    return len(text.encode(errors="replace")) // _BYTES_PER_TOKEN + 1

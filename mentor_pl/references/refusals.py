@@ -34,12 +34,14 @@ _FATAL_CODES = {
 _FATAL_WORDS = (
     (re.compile(r"insufficient (balance|credits?|funds|quota)|credit balance is too low|out of credits", re.I), 402),
     (re.compile(r"(invalid|incorrect) api key|api key (is )?(not valid|invalid|expired)", re.I), 401),
+    (re.compile(r"model\b.{0,80}\b(does not exist|not found|is not available)|no such model", re.I), 404),
 )
 _OWN_FAULT = re.compile(
     r"context[_ ]length|context window|maximum context|too many tokens|prompt is too long|content[_ ](filter|policy|management)"
     r"|moderation|safety",
     re.I,
 )
+_FLAGGED = re.compile(r"moderation|flagged|content[_ ](filter|policy)", re.I)
 _MAX_WORDS = 300
 
 
@@ -73,15 +75,14 @@ def read_refusal(status: int, body: bytes, location: str = "") -> Refusal:
         body: As it came.
         location: Where a redirect points.
     """
-    try:
-        said = json.loads(body)
-    except (ValueError, RecursionError):
-        said = body.decode("utf-8", "replace")
+    said = _said(body)
     words = _words(said)
     if 300 <= status < 400:
         meaning = f"it redirects to {location[:200]!r}; put the address that is meant into base_url"
         return Refusal(status=status, kind="fatal", meaning=meaning, words=words)
     codes = _codes(said)
+    if status == 403 and _FLAGGED.search(words):  # as gateways say that a prompt was flagged
+        return Refusal(status=status, kind="conversation", meaning="", words=words)
     meaning = next((_FATAL_CODES[code] for code in codes if code in _FATAL_CODES), _FATAL_STATUS.get(status, ""))
     for pattern, meant in _FATAL_WORDS if 400 <= status < 500 else ():
         if not meaning and pattern.search(words):
@@ -103,6 +104,18 @@ def refusal_in_reply(answer: Any) -> Refusal | None:
     digits = str(code)
     status = int(digits) if digits.isdecimal() and 400 <= int(digits[:6]) < 600 else 500
     return read_refusal(status, json.dumps(answer).encode())
+
+
+def words_in(body: bytes) -> str:
+    """Return what a body says, whatever it is, in at most 300 characters."""
+    return _words(_said(body))
+
+
+def _said(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return body.decode("utf-8", "replace")
 
 
 def _inside(said: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,12 +11,20 @@ from typing import Any
 from mentor_pl.errors import DataFileError
 from mentor_pl.files.conversation import content_and_thought, message_from_row
 from mentor_pl.files.fields import is_absent, object_field
+from mentor_pl.files.strict_json import MAX_DEPTH, deeper_than
 from mentor_pl.messages import Message, ToolCall
 
 _FINISHED = ("", "stop", "end_turn", "stop_sequence", "eos", "eos_token", "completed", "tool_calls", "tool_call")
 _FINISHED += ("tool_use", "function_call")
 _TOO_LONG = ("length", "max_tokens", "max_output_tokens", "model_length")
 _BROKEN = ("error", "abort", "aborted", "cancelled", "canceled", "network_error", "insufficient_system_resource")
+
+
+_BYTES_PER_TOKEN = 3
+
+
+class UnreadableReplyError(Exception):
+    """An endpoint answered, but not with a chat completion."""
 
 
 def kind_of_end(finish_reason: Any) -> str:
@@ -169,3 +178,32 @@ def _without_id(extra: Mapping[str, Any]) -> dict[str, Any]:
 def without_extra(message: Message) -> Message:
     """Return a message without what only its endpoint can use."""
     return replace(message, tool_calls=tuple(replace(call, extra={}) for call in message.tool_calls), extra={})
+
+
+def loads_reply(body: bytes, encoding: str) -> Any:
+    """Read a reply; a number that JSON does not know becomes null, since none of ours may hold it.
+
+    Raises:
+        UnreadableReplyError: It is no JSON, or no writer could hold it.
+    """
+    try:
+        text = body.decode(encoding).removeprefix("\ufeff")
+        value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+    except (ValueError, LookupError, RecursionError):
+        raise UnreadableReplyError from None
+    if deeper_than(value, MAX_DEPTH):  # nor could the journal hold it
+        raise UnreadableReplyError
+    return value
+
+
+def _finite(digits: str) -> float | None:
+    value = float(digits)
+    return value if math.isfinite(value) else None
+
+
+def count_tokens(usage: Any, field: str, text: str) -> int:
+    """Return the tokens that the endpoint states, or an estimate where it states none, so that budgets hold there too."""
+    stated = usage.get(field) if isinstance(usage, dict) else None
+    if isinstance(stated, (int, float)) and not isinstance(stated, bool) and stated >= 0:
+        return int(stated)
+    return len(text.encode(errors="replace")) // _BYTES_PER_TOKEN + 1

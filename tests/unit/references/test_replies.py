@@ -130,6 +130,8 @@ def test_nothing_broken_off_is_taken_for_an_answer(reason, kind):
         ),
         (400, {"message": "API key not valid. Please pass a valid API key.", "status": "INVALID_ARGUMENT"}, "fatal"),
         (405, "Method Not Allowed", "fatal"),
+        (400, {"message": "The model `m` does not exist"}, "fatal"),
+        (403, {"message": "your input was flagged by moderation"}, "conversation"),
         (429, {"message": "Rate limit reached; see https://x/account/billing"}, "passing"),
         (503, "<html><b>busy</b></html>", "passing"),
         (400, {"message": "only the default temperature is supported", "code": "unsupported_value"}, "request"),
