@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from mentor_pl.messages import ToolCall
 from mentor_pl_bfcl.cases import Case
+from mentor_pl_bfcl.limits import refusal_of
 from mentor_pl_bfcl.package import MODEL_NAME, checker
 
 Steps = Sequence[Sequence[ToolCall]]
@@ -48,7 +49,8 @@ def turns_in_python_are_right(case: Case, turns: Sequence[Sequence[Sequence[str]
 def _python(call: ToolCall) -> str:
     """Write a call in Python; one that cannot be run is written so that it fails when it is run."""
     names = [call.name, *call.arguments]
-    if call.parse_error is not None or not all(name.isidentifier() for name in names):
+    runs = call.parse_error is None and refusal_of(call.name, call.arguments) is None
+    if not runs or not all(name.isidentifier() for name in names):
         return "unreadable_call()"
     return f"{call.name}({', '.join(f'{key}={value!r}' for key, value in call.arguments.items())})"
 

@@ -8,13 +8,17 @@ import json
 import time
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from decimal import localcontext
 from typing import Any
+
+import mpmath
 
 from mentor_pl.errors import ToolBackendError
 from mentor_pl.messages import ToolCall, ToolResult, ToolSpec, ToolStatus
 from mentor_pl.reference import Reference
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl_bfcl.cases import Case, find_case
+from mentor_pl_bfcl.limits import refusal_of
 from mentor_pl_bfcl.package import data_folder
 
 
@@ -104,10 +108,16 @@ def _run(simulators: Mapping[str, Any], offered: set[str], call: ToolCall) -> tu
     owner = next((one for one in simulators.values() if hasattr(one, call.name)), None)
     if owner is None or call.name not in offered:
         return f"Error during execution: there is no function {call.name!r}", ToolStatus.ERROR
+    if (refused := refusal_of(call.name, call.arguments)) is not None:
+        return f"Error during execution: {refused}", ToolStatus.ERROR
+    digits = mpmath.mp.dps
     try:
-        result = getattr(owner, call.name)(**call.arguments)
+        with localcontext():  # MathAPI sets the precision of the whole process
+            result = getattr(owner, call.name)(**call.arguments)
     except Exception as failure:  # what a simulator makes of a student's arguments is shown to the student
         return f"Error during execution: {failure}", ToolStatus.ERROR
+    finally:
+        mpmath.mp.dps = digits
     if isinstance(result, str):
         return result, ToolStatus.OK
     try:

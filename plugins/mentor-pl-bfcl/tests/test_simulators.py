@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import mpmath
 import pytest
 
 from mentor_pl.files import read_references, write_references
@@ -38,6 +39,29 @@ def test_calls_change_the_state_of_their_own_session() -> None:
         wrong = one(ToolCall(call_id="d", name="cd", arguments={"nowhere": 1}))
         assert wrong.status is ToolStatus.ERROR
         assert one(ToolCall(call_id="e", name="_load_scenario", arguments={})).status is ToolStatus.ERROR
+
+
+@pytest.mark.timeout(20)
+def test_no_call_computes_for_ever() -> None:
+    case_id = next(
+        name for name, case in cases_of("multi_turn_base").items() if "MathAPI" in case.row["involved_classes"]
+    )
+    reference = REFERENCES[case_id]
+    endless = [
+        ("power", {"base": 10, "exponent": 10**9}),
+        ("square_root", {"number": 2, "precision": 10**9}),
+        ("logarithm", {"value": 2, "base": 3, "precision": 10**9}),
+        ("multiply", {"a": "x" * 100, "b": 10**9}),
+        ("power", {"base": 10**5000, "exponent": 900}),
+    ]
+    calls = [ToolCall(call_id=str(n), name=name, arguments=given) for n, (name, given) in enumerate(endless)]
+    with BFCLSimulators().session(reference) as session:
+        assert {session(call).status for call in calls} == {ToolStatus.ERROR}
+        digits = mpmath.mp.dps
+        precise = ToolCall(call_id="p", name="logarithm", arguments={"value": 8, "base": 2, "precision": 50})
+        assert session(precise).ok
+        assert mpmath.mp.dps == digits
+    assert BFCLCorrect().score(trajectory("done", *calls), [reference]) == 0.0
 
 
 def follow(case_id: str, left_out: int = 0) -> Trajectory:
