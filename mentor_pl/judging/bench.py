@@ -47,7 +47,7 @@ class Bench:
         max_unanswered_in_a_row: int,
     ) -> None:
         rank = _process_number()
-        self._journal = Journal(path if not rank else path.with_name(f"{path.stem}.rank{rank}{path.suffix}"))
+        self._journal = _journal(path if not rank else path.with_name(f"{path.stem}.rank{rank}{path.suffix}"))
         journal = self._journal
         spent = Spending(
             requests=journal.num_replies,
@@ -146,6 +146,19 @@ class Bench:
 
     def _key(self, messages: Sequence[Message], ask: int) -> str:
         return journal_key(dict(self._model.identity), ask, [message.to_openai() for message in messages])
+
+
+_journals: dict[Path, Journal] = {}
+_opening = threading.Lock()
+
+
+def _journal(path: Path) -> Journal:
+    """Return this process's journal at a path; the judges of several terms and splits may share it."""
+    with _opening:
+        place = path.absolute()
+        if place not in _journals:
+            _journals[place] = Journal(place)
+        return _journals[place]
 
 
 def _process_number() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -99,6 +100,12 @@ def check_reward_component(component: RewardComponent, cases: Sequence[Case] = (
     scores = [_score(program, case) for case in cases]
     for case, score in zip(cases, scores, strict=True):
         about = f"on {_shown(case)}"
+        require(
+            not math.isnan(score),
+            component,
+            f"gives no score {about}",
+            "this check needs what the component asks: let it reach its server",
+        )
         alone = component.score(*case)
         require(
             alone == score,

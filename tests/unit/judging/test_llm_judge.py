@@ -162,6 +162,13 @@ def test_a_reply_without_verdict_is_asked_for_again_and_is_no_zero(tmp_path: Pat
     assert sum(judge.asked.values()) == 2
 
 
+def test_two_judges_share_a_file(tmp_path: Path) -> None:
+    with Judge().running() as judge:
+        cache = tmp_path / "judge.jsonl"
+        assert scores(judge.component(cache), "a b") == scores(judge.component(cache), "a b") == [0.2]
+    assert sum(judge.asked.values()) == 1
+
+
 def test_a_later_run_asks_nothing_again_and_counts_what_was_spent(tmp_path: Path) -> None:
     with Judge().running() as judge:
         cache = tmp_path / "judge.jsonl"
