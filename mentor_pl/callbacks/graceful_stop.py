@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,26 +18,45 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim import Optimizer
 
-from mentor_pl.callbacks.checkpoints import RunCheckpoint
+from mentor_pl.callbacks.checkpoints import LAST, RunCheckpoint
+from mentor_pl.callbacks.stop_watch import RankWatch, SignalWatch
+from mentor_pl.errors import MentorError
 from mentor_pl.training.module import MentorModule
+from mentor_pl.training.sharded_checkpoints import ShardedCheckpoints
 
 log = logging.getLogger(__name__)
 
+_SILENT_FOR_S = 60.0
+_LONGEST_SAVE_S = 20.0
+
 
 class GracefulStop(Callback):
-    """After SIGTERM or Ctrl-C a rollout under way is given up, training steps on a finished one are completed; then `last.ckpt` is saved.
+    """Ends a run that is asked to end by SIGTERM, SIGHUP or Ctrl-C, with `last.ckpt`.
 
-    A second Ctrl-C stops at once and saves nothing.
+    A rollout under way is given up; training steps on a finished one are completed; then it is saved.
+
+    Where that does not happen within `grace_s` of SIGTERM or SIGHUP, because a tool, a reward, an engine
+    or another rank hangs or a step takes long, a thread saves `last.ckpt` as of the last whole step and
+    ends the process. A rank that gives no sign of life for a minute ends the run. A second Ctrl-C stops
+    at once and saves nothing. A run that fails saves, too.
 
     Takes the place of Lightning's handlers, which wait for the batch (for us: for the whole rollout) and talk to other ranks from
     within the signal handler, wherever these may be. Ours only leaves a note, which all ranks look at together. Under SLURM the same
     holds for the signal before a time limit, upon which Lightning saves and requeues the job.
+
+    Args:
+        grace_s: Seconds after which a run that was asked to end is ended by a thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace_s: float = 3.0) -> None:
+        self.grace_s = grace_s
         self._requeue: Callable[..., Any] | None = None
-        self._interrupt: Any = None
+        self._handlers: dict[int, Any] = {}
         self._step_begun = -1
+        self._may_save = threading.Lock()
+        self._ended = threading.Event()
+        self._signals: SignalWatch | None = None
+        self._ranks: RankWatch | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Replace Lightning's handlers, which it has installed by now and removes at the end."""
@@ -43,41 +65,64 @@ class GracefulStop(Callback):
 
         def leave_note(signum: int, frame: Any) -> None:
             if signum == signal.SIGINT:
-                self._restore_interrupt()
+                self._restore(signal.SIGINT)
                 log.warning("stopping at the next step, with a checkpoint; Ctrl-C again stops at once")
-            launcher = trainer.strategy.launcher
-            if not pl_module.stop_request() and launcher is not None:
-                # The ranks that this process has started. Not SIGINT: the terminal sends them their own, and a second one kills.
-                launcher.kill(signal.SIGTERM)
+            self._pass_on(trainer, pl_module)
             pl_module.stop_request.leave(signum)
 
         signal.signal(signal.SIGTERM, leave_note)
-        if self._interrupt is None:
-            self._interrupt = signal.signal(signal.SIGINT, leave_note)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            present = signal.getsignal(number)
+            if number not in self._handlers and present is not signal.SIG_IGN:  # as nohup has it
+                self._handlers[number] = signal.signal(number, leave_note)
         if SLURMEnvironment.detect() and callable(theirs := signal.getsignal(signal.SIGUSR1)):
             self._requeue = theirs
             signal.signal(signal.SIGUSR1, leave_note)
+        if self._signals is None:
+            self._ended.clear()
+            self._signals = SignalWatch(
+                {signal.SIGTERM, signal.SIGHUP}, lambda signum: self._end_soon(trainer, pl_module, signum)
+            )
+        if self._ranks is None and trainer.world_size > 1:
+            folder = Path(str(trainer.strategy.broadcast(trainer.default_root_dir))) / ".ranks"
+            self._ranks = RankWatch(
+                folder,
+                rank=trainer.global_rank,
+                world_size=trainer.world_size,
+                silent_for_s=_SILENT_FOR_S,
+                act=lambda rank: self._end_without(rank, trainer, pl_module),
+            )
 
     on_sanity_check_start = on_validation_start = on_test_start = on_predict_start = on_train_start
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Note that the weights begin to change."""
-        self._step_begun = trainer.global_step
+        """Note that the weights begin to change; wait for ever where they are being saved."""
+        with self._may_save:
+            self._step_begun = trainer.global_step
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save where training has stopped."""
-        self._restore_interrupt()
-        if not isinstance(pl_module, MentorModule) or trainer.state.fn != "fit":
-            return
-        asked = isinstance(exception, SIGTERMException)  # then all ranks are here
-        if asked and pl_module.stop_request.signal == signal.SIGUSR1 and self._requeue is not None:
-            self._requeue(signal.SIGUSR1, None)
-        elif asked or self._can_save_after(exception, trainer):
-            self._save(trainer, "stopped" if asked else "failed")
+        self._may_save.acquire()
+        try:
+            self._restore(signal.SIGINT)
+            if not isinstance(pl_module, MentorModule) or trainer.state.fn != "fit":
+                return
+            asked = isinstance(exception, SIGTERMException)  # then all ranks are here
+            if asked and pl_module.stop_request.signal == signal.SIGUSR1 and self._requeue is not None:
+                self._requeue(signal.SIGUSR1, None)
+            elif asked or self._can_save_after(exception, trainer):
+                self._save(trainer, "stopped" if asked else "failed")
+        finally:
+            self._close()
+            self._may_save.release()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give signals their old meaning back."""
+        self._close()
 
     def _can_save_after(self, exception: BaseException, trainer: Trainer) -> bool:
         """Tell whether this process alone can save, and has whole weights that were not saved yet."""
-        within_step = self._step_begun == trainer.global_step
+        within_step = self._step_begun == trainer.global_step and not isinstance(exception, MentorError)
         alone = trainer.world_size == 1
         return isinstance(exception, Exception) and alone and trainer.global_step > 0 and not within_step
 
@@ -85,22 +130,67 @@ class GracefulStop(Callback):
         checkpoints = trainer.checkpoint_callback
         if isinstance(checkpoints, RunCheckpoint):
             if not checkpoints.keep_last:
-                log.warning(
-                    "%s at step %d; nothing is saved, since checkpoints are switched off", what, trainer.global_step
-                )
+                log.warning("%s at step %d; checkpoints are switched off: nothing is saved", what, trainer.global_step)
                 return
             path = checkpoints.save_newest(trainer)
         else:
             folder = checkpoints.dirpath if isinstance(checkpoints, ModelCheckpoint) else None
-            path = Path(folder or trainer.default_root_dir) / "last.ckpt"
+            path = Path(folder or trainer.default_root_dir) / LAST
             trainer.save_checkpoint(path)
         log.warning("%s at step %d; `--ckpt_path %s` goes on from there", what, trainer.global_step, path)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give Ctrl-C its old meaning back."""
-        self._restore_interrupt()
+    # In threads -------------------------------------------------------------------------------------------------
 
-    def _restore_interrupt(self) -> None:
-        if self._interrupt is not None:
-            signal.signal(signal.SIGINT, self._interrupt)
-            self._interrupt = None
+    def _end_soon(self, trainer: Trainer, module: MentorModule, signum: int) -> None:
+        self._pass_on(trainer, module)
+        module.stop_request.leave(signum)
+        if not self._ended.wait(self.grace_s):
+            self._end_now(trainer, module, f"asked to end {self.grace_s:g} s ago", 128 + signum)
+
+    def _end_without(self, rank: int, trainer: Trainer, module: MentorModule) -> None:
+        what = f"rank {rank} has given no sign of life for {_SILENT_FOR_S:g} s"
+        if trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.kill(signal.SIGKILL)  # a stopped process takes no other
+        self._end_now(trainer, module, what, 1)
+
+    def _end_now(self, trainer: Trainer, module: MentorModule, why: str, status: int) -> None:
+        """Save what can be saved without the main thread and the other ranks, and end the process."""
+        if not self._may_save.acquire(blocking=False):  # the main thread saves
+            self._ended.wait(_LONGEST_SAVE_S)
+        elif (
+            trainer.state.fn == "fit"
+            and trainer.is_global_zero
+            and not isinstance(trainer.strategy, ShardedCheckpoints)
+        ):
+            if self._step_begun == trainer.global_step:
+                time.sleep(0.5)
+            if self._step_begun != trainer.global_step:  # else the weights are half changed
+                module.saves_alone = True
+                saving = threading.Thread(target=self._save, args=(trainer, why), daemon=True)
+                saving.start()
+                saving.join(_LONGEST_SAVE_S if trainer.world_size == 1 else self.grace_s / 3)
+        log.warning("%s: this process (rank %d) ends", why, trainer.global_rank)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+    def _pass_on(self, trainer: Trainer, module: MentorModule) -> None:
+        launcher = trainer.strategy.launcher
+        if not module.stop_request() and launcher is not None:
+            # The ranks that this process has started. Not SIGINT: the terminal sends them their own, and a second one kills.
+            launcher.kill(signal.SIGTERM)
+
+    def _close(self) -> None:
+        self._ended.set()
+        for number in list(self._handlers):
+            self._restore(number)
+        if self._signals is not None:
+            self._signals.close()
+            self._signals = None
+        if self._ranks is not None:
+            self._ranks.close()
+            self._ranks = None
+
+    def _restore(self, number: int) -> None:
+        if number in self._handlers:
+            signal.signal(number, self._handlers.pop(number))

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -90,11 +91,13 @@ class MentorCLI(LightningCLI):
         try:
             super().__init__(*settings, **options)
         except SIGTERMException as stopped:
+            status = int(stopped.code or 128 + signal.SIGTERM)
+            threading.Timer(1.0, os._exit, (status,)).start()  # an engine may hang while it is closed
             self.model.engine.close()
             # An ordinary exit would wait for the tool call that a thread may still run, up to its time limit.
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(int(stopped.code or 128 + signal.SIGTERM))
+            os._exit(status)
 
     @property
     def _settings(self) -> Any:

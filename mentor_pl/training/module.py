@@ -71,6 +71,8 @@ class MentorModule(LightningModule):
         self.policy: Policy
         self.controller: RolloutController
         self.stop_request = StopRequest()
+        self.saves_alone = False
+        """Whether a checkpoint is saved by one rank, while the others may hang."""
         self.evaluation: dict[str, dict[str, float]] = {}
         """Metrics of the last evaluation, by split and name."""
         check_optimizer(optimizer, lr_scheduler)
@@ -274,7 +276,7 @@ class MentorModule(LightningModule):
         """Keep only what is trained, and every rank's random state. Called on every rank."""
         trained = trained_names(self)
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
-        checkpoint["rng_states"] = gather_random_states()
+        checkpoint["rng_states"] = gather_random_states(alone=self.saves_alone)
         checkpoint["loss_state"] = self.loss.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

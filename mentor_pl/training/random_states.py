@@ -13,12 +13,16 @@ RandomState = dict[str, Tensor]
 """State of one rank's generators, by the kind of device."""
 
 
-def gather_random_states() -> list[RandomState]:
-    """Return every rank's random state, in order. All ranks call this together."""
+def gather_random_states(*, alone: bool = False) -> list[RandomState]:
+    """Return every rank's random state, in order. All ranks call this together.
+
+    Args:
+        alone: This rank calls it alone, and gets its own state.
+    """
     mine = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         mine["cuda"] = torch.cuda.get_rng_state()
-    if not (dist.is_available() and dist.is_initialized()):
+    if alone or not (dist.is_available() and dist.is_initialized()):
         return [mine]
     states: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(states, mine)

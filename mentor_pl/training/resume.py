@@ -70,7 +70,7 @@ class ResumableRun(Callback):
         checkpoint[RUN_KEY] = {
             "position": dataclasses.asdict(self._present(trainer)),
             "rounds_done": stream.rounds_done,
-            "steps_left": _of_every_rank(stream),
+            "steps_left": _of_every_rank(stream, alone=bool(getattr(pl_module, "saves_alone", False))),
             "data": dict(data.identity),
             "optimizers": [type(optimizer).__name__ for optimizer in trainer.optimizers],
         }
@@ -178,13 +178,15 @@ def check_same_optimizer(checkpoint: Mapping[str, Any], optimizer: str) -> None:
         )
 
 
-def _of_every_rank(stream: StreamPosition) -> list[list[list[dict[str, Any]]]]:
+def _of_every_rank(stream: StreamPosition, *, alone: bool) -> list[list[list[dict[str, Any]]]]:
     """Return the rest of a round that is begun, of each rank; empty between two rounds."""
     if not stream.steps_left:
         return []
     mine = [[batch_to_state(batch) for batch in step] for step in stream.steps_left]
     if not (dist.is_available() and dist.is_initialized()):
         return [mine]
+    if alone:
+        raise RuntimeError("the rest of a round lies on every rank, and one cannot save it alone")
     states: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(states, mine)
     return states
