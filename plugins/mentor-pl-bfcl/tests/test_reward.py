@@ -5,11 +5,13 @@ import pytest
 from mentor_pl.errors import RewardError
 from mentor_pl.messages import Message, ToolCall
 from mentor_pl.reference import Reference
+from mentor_pl.references.converters import bfcl
 from mentor_pl.testing import check_reward_component, trajectory
 
 pytest.importorskip("bfcl_eval")
 
 from mentor_pl_bfcl.cases import cases_of  # noqa: E402
+from mentor_pl_bfcl.package import data_folder  # noqa: E402
 from mentor_pl_bfcl.reward import BFCLCorrect  # noqa: E402
 
 
@@ -30,6 +32,14 @@ def test_a_case_of_its_own() -> None:
     assert BFCLCorrect().score(trajectory("", right), known) == 1.0
     assert BFCLCorrect().score(trajectory("", ToolCall(call_id="a", name="other", arguments=arguments)), known) == 0.0
     assert BFCLCorrect().score(trajectory("done"), known) == 0.0
+
+
+@pytest.mark.parametrize("category", ["multiple", "parallel", "parallel_multiple", "live_simple"])
+def test_converted_references_are_right_by_the_checker(category: str) -> None:
+    converted = [r for r in bfcl(data_folder() / f"BFCL_v4_{category}.json") if isinstance(r, Reference)]
+    assert len(converted) >= 198
+    score = BFCLCorrect().score
+    assert [r.reference_id for r in converted if score(trajectory("done", *r.tool_calls), [r]) != 1.0] == []
 
 
 def test_where_nothing_fits_nothing_is_called() -> None:
