@@ -51,7 +51,7 @@ def start(folder, url, *arguments, teacher=None, **sections):
                 "model": "sums",
                 "base_url": url,
                 "max_backoff_s": 0.02,
-                "timeout_s": 2.0,  # from the first byte to the last; machines are shared
+                "timeout_s": 4.0,  # from the first byte to the last; machines are shared
                 **(teacher or {}),
             },
         },
