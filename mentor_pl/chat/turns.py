@@ -66,8 +66,8 @@ class TurnShape:
                 f"{opening}{slot(len(contents))}{thought.blank_close}{text}",
                 (*contents, message.reasoning),
             )
-        elif thought.opened and start < len(self.header) and thought.close not in text:
-            text = thought.blank_close + text.lstrip("\n")  # the header opened a thought that a past turn does not show
+        elif thought.opened and thought.close not in text:
+            text = thought.blank_close + text.lstrip("\n")  # the header opened a thought that this turn does not close
         return Rendered(text=text, contents=contents)
 
     def words(self, spoken: str) -> str:

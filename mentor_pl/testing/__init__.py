@@ -4,6 +4,7 @@ Each raises `PluginError`, naming what was found and what the contract says. The
 test needs no torch.
 """
 
+from mentor_pl.testing.chat_formats import check_tool_call_format
 from mentor_pl.testing.engines import check_rollout_engine
 from mentor_pl.testing.rewards import awkward_trajectories, check_reward_component, trajectory
 from mentor_pl.testing.students import check_student_loader
@@ -15,5 +16,6 @@ __all__ = [
     "check_rollout_engine",
     "check_student_loader",
     "check_tool_backend",
+    "check_tool_call_format",
     "trajectory",
 ]

@@ -76,7 +76,8 @@ class NamedJsonFormat(ToolCallFormat):
         pattern = rf"{loose(first)}[^{{\n]{{0,64}}?{loose(last)}" if varies else loose(middle)
         lead = before.removesuffix(call_open).strip()
         close = text[found[1] :].strip()
-        return cls(re.escape(lead).replace("call00000", r"\S{1,64}?"), call_open, rf"\s*{pattern}", close)
+        lead = opener(lead).replace("call00000", r"\S{1,64}?") if lead else ""
+        return cls(lead, call_open, rf"\s*{pattern}", close)
 
     def find(self, text: str) -> list[RawCall]:
         """See `ToolCallFormat.find`."""
