@@ -7,6 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.engines.base import EngineSession, EngineStatistics, RolloutEngine, SamplingParams
+from mentor_pl.engines.checked_session import CheckedSession
 from mentor_pl.errors import ConfigError
 from mentor_pl.messages import ToolSpec
 from mentor_pl.reference import Reference
@@ -140,7 +141,8 @@ class RolloutRunner:
             ]
         pool = DaemonThreads("tools", self.limits.max_concurrent_tools)
         try:
-            with engine.session(sampling, self.protocol.stop_token_ids) as session:
+            with engine.session(sampling, self.protocol.stop_token_ids) as unchecked:
+                session = CheckedSession(unchecked, type(engine).__name__)
                 done = _Loop(rows, session, pool, self.limits.park_after_s, should_stop).run()
                 self.statistics = session.statistics
         finally:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
 
 import torch
 
 from mentor_pl.engines.base import EngineSession, EngineStatistics, GenerationRequest, SamplingParams
 from mentor_pl.engines.cascade.attention import (
     DecodeAttention,
-    GroupLayout,
     MixedAttention,
     Run,
     RunAttention,
@@ -20,32 +17,12 @@ from mentor_pl.engines.cascade.attention import (
 from mentor_pl.engines.cascade.graphs import DecodeGraphs, Record
 from mentor_pl.engines.cascade.kv_store import KVStore
 from mentor_pl.engines.cascade.prefill import TOKENS_PER_FORWARD, compute_runs
-from mentor_pl.engines.cascade.prompt_cache import Prompt, PromptCache
+from mentor_pl.engines.cascade.prompt_cache import PromptCache
+from mentor_pl.engines.cascade.rows import DecodeBatch, Row, RowState
 from mentor_pl.engines.cascade.token_decoder import TokenDecoder
 from mentor_pl.engines.sampling import as_int64, sample_tokens, uniforms
 from mentor_pl.errors import EngineError
 from mentor_pl.trajectory import Completion
-
-
-class _State(Enum):
-    LIVE = "live"  # being decoded
-    PARKED = "parked"  # its completion was delivered; keeps its cache for a continuation
-    FREE = "free"  # released; its slot is to be reused
-
-
-@dataclass(slots=True, eq=False)
-class _Row:
-    """One trajectory. `cached` counts the tokens in its suffix slot: all after the prompt but the last one sampled."""
-
-    row: int
-    prompt: Prompt
-    token_ids: list[int]
-    seed: int
-    budget_end: int = 0
-    cached: int = 0
-    first_sampled: int = 0
-    logprobs: list[float] = field(default_factory=list[float])
-    state: _State = _State.LIVE
 
 
 class CascadeSession(EngineSession):
@@ -71,12 +48,13 @@ class CascadeSession(EngineSession):
         # recordings are void when the store grows
         self._suffixes = KVStore(decoder, granularity=256 if recorder else 16)
         self._graphs = DecodeGraphs(decoder, self._prompts.store, self._suffixes, recorder) if recorder else None
-        self._rows: dict[int, _Row] = {}
-        self._slots: list[_Row] = []
+        self._rows: dict[int, Row] = {}
+        self._slots: list[Row] = []
         self._new: deque[GenerationRequest] = deque()
-        self._continued: list[tuple[_Row, GenerationRequest]] = []
+        self._held: list[tuple[Row, GenerationRequest]] = []  # to be continued, together with others
+        self._continued: list[tuple[Row, GenerationRequest]] = []
         self._done: list[tuple[int, Completion]] = []
-        self._batch: _Batch | None = None
+        self._batch: DecodeBatch | None = None
         self._statistics = EngineStatistics()
 
     @property
@@ -86,16 +64,16 @@ class CascadeSession(EngineSession):
 
     def submit(self, requests: Sequence[GenerationRequest]) -> None:
         """Queue requests; one that does not go on from its row's tokens starts that row anew."""
-        queued = {request.row for request in self._new}
+        queued = {request.row for request in (*self._new, *(request for _, request in self._held))}
         for request in requests:
             row = self._rows.get(request.row)
-            if request.row in queued or (row is not None and row.state is _State.LIVE):
+            if request.row in queued or (row is not None and row.state is RowState.LIVE):
                 raise EngineError(f"row {request.row} was submitted twice; poll its completion first")
             if row is not None:
                 known = len(row.prompt.token_ids) + row.cached
                 if len(request.token_ids) > known and request.token_ids[:known] == tuple(row.token_ids[:known]):
-                    row.state, self._batch = _State.LIVE, None
-                    self._continued.append((row, request))
+                    queued.add(request.row)
+                    self._held.append((row, request))
                     continue
                 self.release(request.row)
             queued.add(request.row)
@@ -112,7 +90,8 @@ class CascadeSession(EngineSession):
         with torch.inference_mode() if alone else torch.no_grad(), casts:
             while not self._done:
                 self._start_rows()
-                if self._done or not any(row.state is _State.LIVE for row in self._slots):
+                self._continue_rows()
+                if self._done or not any(row.state is RowState.LIVE for row in self._slots):
                     break
                 if interrupt is not None and interrupt():
                     break
@@ -123,16 +102,17 @@ class CascadeSession(EngineSession):
     def release(self, row: int) -> None:
         """Free the row's slot; a request of it that is under way is dropped."""
         self._new = deque(request for request in self._new if request.row != row)
+        self._held = [(kept, request) for kept, request in self._held if kept.row != row]
         self._continued = [(kept, request) for kept, request in self._continued if kept.row != row]
         found = self._rows.pop(row, None)
         if found is not None:
-            found.state = _State.FREE
+            found.state = RowState.FREE
             found.prompt.num_rows -= 1
             self._batch = None
 
     def _start_rows(self) -> None:
         """Let waiting rows in: prefill the prompts that are new, and sample each row's first token."""
-        live = sum(row.state is _State.LIVE for row in self._slots)
+        live = sum(row.state is RowState.LIVE for row in self._slots)
         count = min(len(self._new), self._max_rows - live)
         if count <= 0:
             return
@@ -151,14 +131,24 @@ class CascadeSession(EngineSession):
         self._sample(rows, logits[torch.tensor([places[row.prompt] for row in rows], device=logits.device)])
         self._batch = None
 
-    def _start_row(self, request: GenerationRequest) -> _Row:
+    def _continue_rows(self) -> None:
+        """Let continued rows go on. Those with a recurrent state wait for one another: what is appended to one costs whole forwards."""
+        live = sum(row.state is RowState.LIVE for row in self._slots)
+        if not self._held or (self._decoder.is_recurrent and len(self._held) < live):
+            return
+        for row, _ in self._held:
+            row.state = RowState.LIVE
+        self._continued += self._held
+        self._held, self._batch = [], None
+
+    def _start_row(self, request: GenerationRequest) -> Row:
         prompt = self._prompts[request.token_ids]
         prompt.num_rows += 1
-        row = _Row(row=request.row, prompt=prompt, token_ids=list(request.token_ids), seed=as_int64(request.seed))
+        row = Row(row=request.row, prompt=prompt, token_ids=list(request.token_ids), seed=as_int64(request.seed))
         row.first_sampled = len(request.token_ids)
         row.budget_end = row.first_sampled + request.max_new_tokens
         self._rows[request.row] = row
-        free = next((slot for slot, old in enumerate(self._slots) if old.state is _State.FREE), None)
+        free = next((slot for slot, old in enumerate(self._slots) if old.state is RowState.FREE), None)
         if free is None:
             self._slots.append(row)
         else:
@@ -171,15 +161,15 @@ class CascadeSession(EngineSession):
             self._compact()
         runs = self._append()
         if self._batch is None:
-            rows = [row for row in self._slots if row.state is _State.LIVE]
-            self._batch = _Batch(rows, self._prompts.lengths(), self._decoder.device)
+            rows = [row for row in self._slots if row.state is RowState.LIVE]
+            self._batch = DecodeBatch(rows, self._prompts.lengths(), self._decoder.device)
         batch = self._batch
         logits = self._logits(batch, runs)
         for row in batch.rows:
             row.cached += 1
         batch.advance(self._sample(batch.rows, logits, batch.seeds, batch.positions + 1))
 
-    def _logits(self, batch: _Batch, runs: list[Run]) -> torch.Tensor:
+    def _logits(self, batch: DecodeBatch, runs: list[Run]) -> torch.Tensor:
         """Compute what was appended and one token of every live row; return the logits of these, `[B, V]`."""
         decoder, prefixes, suffixes = self._decoder, self._prompts.store, self._suffixes
         suffixes.reserve(len(self._slots), batch.longest + 1)
@@ -223,13 +213,13 @@ class CascadeSession(EngineSession):
     def _compact(self) -> None:
         """Bring the live rows to the front and the parked ones after them; drop the free slots."""
         begin = 0
-        for state in (_State.LIVE, _State.PARKED):
+        for state in (RowState.LIVE, RowState.PARKED):
             end = begin + sum(row.state is state for row in self._slots)
             holes = [slot for slot in range(begin, end) if self._slots[slot].state is not state]
             sources = [slot for slot in range(end, len(self._slots)) if self._slots[slot].state is state]
             for hole, source in zip(holes, sources, strict=True):
                 old, new = self._slots[hole], self._slots[source]
-                if old.state is _State.FREE:
+                if old.state is RowState.FREE:
                     self._suffixes.copy(source, hole, new.cached)
                 else:
                     self._suffixes.swap(source, hole, max(old.cached, new.cached))
@@ -239,7 +229,7 @@ class CascadeSession(EngineSession):
 
     def _sample(
         self,
-        rows: list[_Row],
+        rows: list[Row],
         logits: torch.Tensor,
         seeds: torch.Tensor | None = None,
         positions: torch.Tensor | None = None,
@@ -258,7 +248,7 @@ class CascadeSession(EngineSession):
         self._statistics += EngineStatistics(row_steps=len(rows))
         return drawn
 
-    def _deliver(self, row: _Row, stopped: bool) -> None:
+    def _deliver(self, row: Row, stopped: bool) -> None:
         completion = Completion(
             token_ids=tuple(row.token_ids[row.first_sampled :]),
             logprobs=tuple(row.logprobs),
@@ -267,28 +257,5 @@ class CascadeSession(EngineSession):
         )
         self._done.append((row.row, completion))
         self._statistics += EngineStatistics(sampled_tokens=len(row.logprobs))
-        row.state = _State.PARKED
+        row.state = RowState.PARKED
         self._batch = None
-
-
-class _Batch:
-    """The live rows as tensors, kept from step to step until a row comes or goes."""
-
-    def __init__(self, rows: list[_Row], prompt_lengths: list[int], device: torch.device) -> None:
-        self.rows = rows
-        self.layout = GroupLayout.of([row.prompt.slot for row in rows], prompt_lengths, device)
-        self.token_ids = torch.tensor([row.token_ids[-1] for row in rows], device=device)
-        self.lengths = torch.tensor([row.cached for row in rows], device=device)
-        self.seeds = torch.tensor([row.seed for row in rows], device=device)
-        self.longest = max(row.cached for row in rows)
-
-    @property
-    def positions(self) -> torch.Tensor:
-        """Of the tokens to be computed, `[B]`."""
-        return self.layout.prefix_lengths + self.lengths
-
-    def advance(self, token_ids: torch.Tensor) -> None:
-        """Go on with the tokens just drawn."""
-        self.token_ids = token_ids
-        self.lengths = self.lengths + 1
-        self.longest += 1

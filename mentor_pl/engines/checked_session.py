@@ -1,0 +1,81 @@
+"""The boundary between an engine and a rollout: what breaks an engine's promise is an `EngineError`, never a strange run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from mentor_pl.engines.base import EngineSession, EngineStatistics, GenerationRequest
+from mentor_pl.errors import EngineError
+from mentor_pl.trajectory import Completion
+
+
+class CheckedSession(EngineSession):
+    """Another session, whose completions are checked.
+
+    Raises:
+        EngineError: On `poll`: a completion is of a row that is not under way, is empty or too long, or has log-probabilities that
+            are not finite numbers of at most 0, one for each token; or nothing comes back of rows that are under way.
+    """
+
+    def __init__(self, session: EngineSession, engine_name: str) -> None:
+        self._session, self._engine_name = session, engine_name
+        self._under_way: dict[int, GenerationRequest] = {}
+
+    def submit(self, requests: Sequence[GenerationRequest]) -> None:
+        """Queue requests."""
+        self._under_way |= {request.row: request for request in requests}
+        self._session.submit(requests)
+
+    def poll(self, interrupt: Callable[[], bool] | None = None) -> list[tuple[int, Completion]]:
+        """Return what is complete; see `EngineSession.poll`."""
+        interrupted = False
+
+        def asked() -> bool:
+            nonlocal interrupted
+            interrupted = interrupted or (interrupt is not None and interrupt())
+            return interrupted
+
+        done = self._session.poll(asked)
+        for row, completion in done:
+            self._check(row, completion)
+            del self._under_way[row]
+        if not done and self._under_way and not interrupted:
+            lost = sorted(self._under_way)
+            raise EngineError(
+                f"{self._engine_name} lost {len(lost)} rows, for example row {lost[0]}: it has nothing more to do and never completed "
+                "them; name another engine in model.engine, for example HFGenerateEngine"
+            )
+        return done
+
+    def release(self, row: int) -> None:
+        """Forget a row."""
+        self._under_way.pop(row, None)
+        self._session.release(row)
+
+    @property
+    def statistics(self) -> EngineStatistics:
+        """What was computed so far."""
+        return self._session.statistics
+
+    def _check(self, row: int, completion: Completion) -> None:
+        request = self._under_way.get(row)
+        count = len(completion.token_ids)
+        if request is None:
+            found = "a completion that nobody asked for"
+        elif not 0 < count <= request.max_new_tokens:
+            found = f"a completion of {count} tokens; 1 to {request.max_new_tokens} were asked for"
+        elif len(completion.logprobs) != count:
+            found = f"{len(completion.logprobs)} log-probabilities for {count} tokens"
+        elif bad := [p for p in completion.logprobs if not (math.isfinite(p) and p <= _ROUNDING)]:
+            found = f"a log-probability of {bad[0]}"
+        else:
+            return
+        raise EngineError(
+            f"{self._engine_name} returned for row {row} {found}; the weights may hold numbers that are not finite, or the engine is "
+            "broken: name another one in model.engine, for example HFGenerateEngine"
+        )
+
+
+_ROUNDING = 1e-3
+"""A certain token's log-probability may come out a little above 0."""
