@@ -33,6 +33,10 @@ _COLUMNS = {
 }
 
 
+_HAVE_A_COLUMN = ("correct", "tool_match", "known_tools")
+"""Terms that the columns above show already."""
+
+
 class RunSummary(Callback):
     """Evaluates every split before and after training, prints a table, and writes `summary.json` to the run's folder.
 
@@ -87,15 +91,25 @@ def summary_table(summary: Mapping[str, Scores]) -> Table:
     """Lay `{"before", "after", "teacher"}` out as a table, a row per split."""
     table = Table(title="The student before → after training (teacher)", title_justify="left")
     table.add_column("split", style="bold")
-    for title in _COLUMNS.values():
-        table.add_column(title, justify="right")
+    columns = _columns(summary["after"])
+    for title in columns.values():
+        table.add_column(escape(title), justify="right")
     for split in summary["after"]:
         cells = [escape(split)]
-        for name in _COLUMNS:
+        for name in columns:
             values = [_shown(summary[who].get(split, {}).get(name), name) for who in ("before", "after", "teacher")]
             cells.append(f"{values[0]} → [bold]{values[1]}[/] ({values[2]})")
         table.add_row(*cells)
     return table
+
+
+def _columns(after: Scores) -> dict[str, str]:
+    """Return the metrics to show, with their titles: those that the environment has."""
+    measured = dict.fromkeys(name for row in after.values() for name in row)
+    terms = {name: name.removeprefix("score/") for name in measured if name.startswith("score/")}
+    own = {name: title for name, title in terms.items() if title not in _HAVE_A_COLUMN}
+    shown = {name: title for name, title in _COLUMNS.items() if name in measured}
+    return {**{name: shown.pop(name) for name in ("accuracy",) if name in shown}, **own, **shown}
 
 
 def _shown(value: float | None, name: str) -> str:
@@ -122,9 +136,11 @@ def _teacher(trainer: Trainer) -> Scores:
     data = _data(trainer)
     scores: Scores = {}
     for stream in data.val_dataloader():
-        groups = teacher_groups(stream.prompts)
+        groups = teacher_groups(stream.prompts, data.toolbox)
         if groups:
-            metrics = TaskMetrics(stream.runner.tool_names, sync_on_compute=False)  # this rank alone has all of it
+            metrics = TaskMetrics(
+                stream.tool_names, stream.reward, sync_on_compute=False
+            )  # this rank alone has all of it
             metrics.update(groups)
             scores[stream.split] = {name: round(float(value), 6) for name, value in metrics.compute().items()}
     return scores

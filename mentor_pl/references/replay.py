@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
 
 from mentor_pl.messages import ToolResult
 from mentor_pl.reference import Reference
@@ -59,6 +61,20 @@ def find_fault(
         if judge.score(trajectory, [reference]) < 1.0:
             return f"{type(judge).__name__} does not hold"
     return None
+
+
+def replayed_outcome(reference: Reference, toolbox: ToolBox) -> tuple[Any, float | None]:
+    """Return the final state and the environment's score that the teacher's calls lead to when they are run again."""
+    with toolbox.session(reference) as session:
+        session.run(reference.tool_calls)
+        return session.state(), session.score()
+
+
+def with_expected_state(reference: Reference, toolbox: ToolBox) -> Reference:
+    """Let the teacher's calls say what state is expected, where the reference does not and the tools tell one."""
+    if not toolbox.tells_state or reference.expected_state is not None or not reference.tool_calls:
+        return reference
+    return replace(reference, expected_state=replayed_outcome(reference, toolbox)[0])
 
 
 def _rerun(reference: Reference, trajectory: Trajectory | None, toolbox: ToolBox) -> str | None:

@@ -10,6 +10,7 @@ from mentor_pl.errors import ConfigError
 from mentor_pl.reference import Reference
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.training.module import MentorModule
+from mentor_pl.training.rounds import StreamPlan
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,33 @@ def check_exploration(module: MentorModule, *, sampling: SamplingParams, rounds_
         raise ConfigError(
             f"data.rounds_ahead is {rounds_ahead}, so that rounds are sampled with older weights than those that are trained; set "
             "model.correction to TruncatedImportanceSampling, which corrects for it"
+        )
+
+
+def check_plan(plan: StreamPlan) -> None:
+    """Check that a round can be divided among its steps.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if min(plan.prompts_per_round, plan.steps_per_round, plan.epochs_per_round) < 1:
+        raise ConfigError(f"data.prompts_per_round, steps_per_round and epochs_per_round must be positive: {plan}")
+    if plan.steps_per_round > plan.prompts_per_round:
+        raise ConfigError(
+            f"data.steps_per_round is {plan.steps_per_round} but a round has only {plan.prompts_per_round} prompts"
+        )
+
+
+def check_round_fits(plan: StreamPlan, num_prompts: int) -> None:
+    """Check that no prompt is tried twice in a round.
+
+    Raises:
+        ConfigError: There are fewer prompts than a round has.
+    """
+    if plan.prompts_per_round > num_prompts:
+        raise ConfigError(
+            f"data.prompts_per_round is {plan.prompts_per_round}, but there are {num_prompts} prompts to train on, and a prompt tried "
+            "twice in a round gives the same samples twice; lower it, or give more references"
         )
 
 

@@ -18,14 +18,15 @@ from mentor_pl.engines.base import SamplingParams
 from mentor_pl.errors import ConfigError
 from mentor_pl.files.references import read_references
 from mentor_pl.reference import group_by_prompt
+from mentor_pl.references.replay import with_expected_state
 from mentor_pl.rewards.program import RewardProgram
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.toolbox import ToolBox
+from mentor_pl.training import compatibility
 from mentor_pl.training.ahead_stream import AheadRolloutStream
 from mentor_pl.training.comparison import GroupComparison
-from mentor_pl.training.compatibility import check_exploration, check_imitation, check_tools, find_overlong
 from mentor_pl.training.evaluation_stream import EvaluationStream
 from mentor_pl.training.module import MentorModule
 from mentor_pl.training.rounds import StreamPlan, StreamPosition
@@ -44,7 +45,8 @@ class MentorDataModule(LightningDataModule):
     Args:
         references: Reference file (JSON Lines) to train on; `embedded:...` names one of ours.
         tools: Tool backends; student and teacher are offered the same tools.
-        reward: The reward program. Not needed for `train_on: references`.
+        reward: The reward program; evaluation measures its terms, too. Not needed for `train_on: references`.
+        final_tools: Tools whose call ends the trajectory, and whose arguments are its answer.
         train_on: `rollouts` lets the student explore; `references` imitates the teacher's solutions.
         evaluation: Reference file of each evaluation split, by its name.
         group_size: Trajectories per prompt (G).
@@ -73,6 +75,7 @@ class MentorDataModule(LightningDataModule):
         references: str,
         tools: list[ToolBackend],
         reward: RewardProgram | None = None,
+        final_tools: list[str] | None = None,
         train_on: Literal["rollouts", "references"] = "rollouts",
         evaluation: dict[str, str] | None = None,
         group_size: int = 8,
@@ -112,7 +115,7 @@ class MentorDataModule(LightningDataModule):
             epochs_per_round=epochs_per_round,
             seed=seed,
         )
-        self.toolbox = ToolBox(tools)
+        self.toolbox = ToolBox(tools, final_tools=final_tools or ())
         self._max_bad_lines = max_bad_lines
         self._files = named_files(references, evaluation)
         self.prompts: dict[str, list[Prompt]] = {}
@@ -134,13 +137,7 @@ class MentorDataModule(LightningDataModule):
         for name in ("max_problems", "evaluation_batch_size"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ConfigError(f"data.{name} is {value}; it must be at least 1")
-        plan = self.plan
-        if min(plan.prompts_per_round, plan.steps_per_round, plan.epochs_per_round) < 1:
-            raise ConfigError(f"data.prompts_per_round, steps_per_round and epochs_per_round must be positive: {plan}")
-        if plan.steps_per_round > plan.prompts_per_round:
-            raise ConfigError(
-                f"data.steps_per_round is {plan.steps_per_round} but a round has only {plan.prompts_per_round} prompts"
-            )
+        compatibility.check_plan(self.plan)
 
     # Lightning's hooks ----------------------------------------------------------------------------------------
 
@@ -153,21 +150,17 @@ class MentorDataModule(LightningDataModule):
                 f"data.prompts_per_round is {self.plan.prompts_per_round}, which {self._trainer.world_size} ranks cannot share evenly"
             )
         if stage == "fit" and self.train_on == "references":
-            check_imitation(self._module, rounds_ahead=self.rounds_ahead)
+            compatibility.check_imitation(self._module, rounds_ahead=self.rounds_ahead)
         elif stage == "fit":
-            check_exploration(self._module, sampling=self.sampling, rounds_ahead=self.rounds_ahead)
+            compatibility.check_exploration(self._module, sampling=self.sampling, rounds_ahead=self.rounds_ahead)
         check_chat(self.protocol)
         for name, file in self._files.items():
             references = read_references(resolve(file), max_bad_lines=self._max_bad_lines)
-            check_tools(references, file=file, toolbox=self.toolbox)
-            prompts = group_by_prompt(references)
+            compatibility.check_tools(references, file=file, toolbox=self.toolbox)
+            prompts = group_by_prompt(with_expected_state(reference, self.toolbox) for reference in references)
             self.prompts[name] = prompts if name == "train" else prompts[: self.max_problems]
-        train = len(self.prompts["train"])
-        if stage == "fit" and self.train_on == "rollouts" and self.plan.prompts_per_round > train:
-            raise ConfigError(
-                f"data.prompts_per_round is {self.plan.prompts_per_round}, but there are {train} prompts to train on, and a prompt tried "
-                "twice in a round gives the same samples twice; lower it, or give more references"
-            )
+        if stage == "fit" and self.train_on == "rollouts":
+            compatibility.check_round_fits(self.plan, len(self.prompts["train"]))
 
     def train_dataloader(self) -> TrainingStream:
         """Return the stream of training batches."""
@@ -213,6 +206,7 @@ class MentorDataModule(LightningDataModule):
                 sampling=self.evaluation_sampling,
                 batch_size=self.evaluation_batch_size,
                 seed=self.plan.seed,
+                reward=self.reward,
             )
             for split in self._files
             if split != "train"
@@ -282,7 +276,7 @@ class MentorDataModule(LightningDataModule):
         return [sample for i, sample in samples.items() if i not in overlong]
 
     def _overlong(self, lengths: dict[str, int], what: str) -> set[str]:
-        return find_overlong(
+        return compatibility.find_overlong(
             lengths, what=what, max_context=self.runner.max_context, skip=self.overlong_prompts == "skip"
         )
 

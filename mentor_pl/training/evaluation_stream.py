@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from mentor_pl.engines.base import SamplingParams
+from mentor_pl.rewards.program import RewardProgram
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training.rollout_controller import RolloutController
 from mentor_pl.trajectory import TrajectoryGroup
@@ -22,11 +23,13 @@ class EvaluationBatch:
         split: Name of the split.
         groups: May be empty where a rank has run out of problems.
         tool_names: Every tool on offer.
+        reward: What the split is measured by; None where only answers are judged.
     """
 
     split: str
     tool_names: tuple[str, ...]
     groups: tuple[TrajectoryGroup, ...]
+    reward: RewardProgram | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> EvaluationBatch:
         """Nothing here lives on a device; Lightning asks all the same."""
@@ -45,6 +48,7 @@ class EvaluationStream:
         sampling: How tokens are drawn; greedy by default.
         batch_size: Problems tried at once, on each rank.
         seed: Used where sampling is not greedy.
+        reward: What the split is measured by; None where only answers are judged.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class EvaluationStream:
         sampling: SamplingParams,
         batch_size: int,
         seed: int,
+        reward: RewardProgram | None = None,
     ) -> None:
         self.trainer = trainer
         self.controller = controller
@@ -67,6 +72,9 @@ class EvaluationStream:
         self.sampling = sampling
         self.batch_size = batch_size
         self.seed = seed
+        self.reward = reward
+        own = (tool.name for prompt in prompts for tool in prompt[0].tools)
+        self.tool_names = tuple(dict.fromkeys((*runner.tool_names, *own)))
 
     def __len__(self) -> int:
         """Batches, the same number on every rank: under sharded weights all must take part in each."""
@@ -86,4 +94,6 @@ class EvaluationStream:
                     seed=self.seed,
                     should_stop=synced.should_stop,
                 )
-            yield EvaluationBatch(split=self.split, tool_names=self.runner.tool_names, groups=tuple(groups))
+            yield EvaluationBatch(
+                split=self.split, tool_names=self.tool_names, groups=tuple(groups), reward=self.reward
+            )

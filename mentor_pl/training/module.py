@@ -244,7 +244,7 @@ class MentorModule(LightningModule):
     def validation_step(self, batch: EvaluationBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count a batch of attempts in."""
         if batch.split not in self._metrics:
-            self._metrics[batch.split] = TaskMetrics(batch.tool_names).to(self.device)
+            self._metrics[batch.split] = TaskMetrics(batch.tool_names, batch.reward).to(self.device)
         self._metrics[batch.split].update(batch.groups)
 
     def on_validation_epoch_end(self) -> None:

@@ -8,6 +8,8 @@ from torch import tensor
 from torch.testing import assert_close
 
 from mentor_pl.evaluation.metrics import TaskMetrics, jensen_shannon
+from mentor_pl.rewards.base import NoScore, RewardComponent
+from mentor_pl.rewards.program import RewardProgram, RewardTerm
 from mentor_pl.trajectory import StopReason
 from tests.unit.evaluation.attempts import group, trajectory
 
@@ -98,3 +100,43 @@ def _rank(rank, meeting, inbox):
     metrics.update(GROUPS[:1] if rank == 0 else GROUPS[1:])
     inbox.put({name: value.item() for name, value in metrics.compute().items()})
     dist.destroy_process_group()
+
+
+class Says(RewardComponent):
+    """1 where the student's last message is this text; NaN, no score at all, where it is "?"."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def score(self, trajectory, references):
+        return float(trajectory.final_text == self.text)
+
+    def score_group(self, group):
+        return [
+            NoScore(reason="nobody answered") if t.final_text == "?" else self.score(t, group.references)
+            for t in group.trajectories
+        ]
+
+
+def measured(*terms):
+    program = RewardProgram(terms=terms)
+    metrics = TaskMetrics(("add", "sqrt"), program, sync_on_compute=False)
+    metrics.update(
+        [group(trajectory("add", "yes"), trajectory("add", "no"), trajectory("", "no"), trajectory("", "?"))]
+    )
+    return {name: round(float(value), 4) for name, value in metrics.compute().items()}
+
+
+def test_every_term_of_the_reward_is_measured_and_the_one_named_so_is_success():
+    yes = RewardTerm(name="yes", component=Says("yes"), weight=1.0)
+    no = RewardTerm(name="no", component=Says("no"), weight=0.5, success=True)
+    found = measured(yes, no)
+    # Three of four have a score: yes, no, no.
+    assert (found["score/yes"], found["score/no"]) == (0.3333, 0.6667)
+    assert found["reward"] == 0.6667  # (1 + 0.5 + 0.5) / 3
+    assert (found["success"], found["accuracy"]) == (0.6667, 0.6667)
+
+
+def test_a_reward_that_names_no_success_has_none():
+    found = measured(RewardTerm(name="yes", component=Says("yes"), weight=1.0))
+    assert not {"success", "accuracy"} & found.keys()

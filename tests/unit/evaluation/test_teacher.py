@@ -1,8 +1,17 @@
+import dataclasses
+from pathlib import Path
+
 from mentor_pl.embedded import resolve
 from mentor_pl.evaluation.metrics import TaskMetrics
-from mentor_pl.evaluation.teacher import teacher_groups
+from mentor_pl.evaluation.teacher import teacher_groups, teacher_trajectory
 from mentor_pl.files.references import read_references
+from mentor_pl.messages import Message, ToolCall
 from mentor_pl.reference import group_by_prompt
+from mentor_pl.references.replay import with_expected_state
+from mentor_pl.rewards.state_match import StateMatch
+from mentor_pl.tools.functions import PythonFunctions
+from mentor_pl.tools.toolbox import ToolBox
+from mentor_pl.trajectory import StopReason
 from tests.unit.evaluation.attempts import reference
 
 
@@ -19,3 +28,25 @@ def test_the_embedded_teacher_is_always_right_and_like_itself():
 
 def test_prompts_without_a_solution_are_left_out():
     assert teacher_groups([(reference("add"),)]) == []
+
+
+SHOP = Path(__file__).parents[3] / "examples" / "shop"
+
+
+def test_the_teachers_calls_say_which_state_is_expected_and_reach_it():
+    references = read_references(SHOP / "held_out.jsonl")
+    toolbox = ToolBox([PythonFunctions(f"{SHOP / 'shop.py'}:Shop")])
+    try:
+        expecting = [with_expected_state(reference, toolbox) for reference in references]
+        groups = teacher_groups([(reference,) for reference in expecting], toolbox)
+    finally:
+        toolbox.close()
+    assert expecting[1].expected_state["orders"]["27"]["status"] == "cancelled"
+    assert [StateMatch().score_group(group) for group in groups] == [[1.0]] * 8
+
+
+def test_a_solution_that_ends_with_a_final_tool_hands_its_arguments_in():
+    call = ToolCall(call_id="c", name="submit", arguments={"text": "6"})
+    solved = dataclasses.replace(reference(""), messages=(Message(role="assistant", tool_calls=(call,)),))
+    trajectory = teacher_trajectory(solved, ToolBox([], final_tools=["submit"]))
+    assert (trajectory.stop_reason, trajectory.submission) == (StopReason.CALLED, {"text": "6"})
