@@ -166,13 +166,20 @@ class GracefulStop(Callback):
                 time.sleep(0.5)
             if self._step_begun != trainer.global_step:  # else the weights are half changed
                 module.saves_alone = True
-                saving = threading.Thread(target=self._save, args=(trainer, why), daemon=True)
+                saving = threading.Thread(target=self._save_alone, args=(trainer, why), daemon=True)
                 saving.start()
                 saving.join(_LONGEST_SAVE_S if trainer.world_size == 1 else self.grace_s / 3)
         log.warning("%s: this process (rank %d) ends", why, trainer.global_rank)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+    def _save_alone(self, trainer: Trainer, why: str) -> None:
+        try:
+            self._save(trainer, why)
+        except Exception as failure:
+            if trainer.world_size == 1:  # else it met the end of another rank, behind the writing
+                log.error("%s: last.ckpt was not written: %s", why, failure)
 
     def _pass_on(self, trainer: Trainer, module: MentorModule) -> None:
         launcher = trainer.strategy.launcher

@@ -142,7 +142,7 @@ class MentorCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add what every run has, where the config does not say otherwise."""
-        config = self._get(self.config_init, "trainer", default={})
+        config = self.config_init[str(self.subcommand)].trainer
         root = config["default_root_dir"]
         if config.get("logger") in (None, True):
             kwargs["logger"] = CSVLogger(root, name="", version="")

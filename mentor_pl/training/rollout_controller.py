@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mentor_pl.engines.base import RolloutEngine
+from mentor_pl.errors import EngineError
 from mentor_pl.rollout.runner import RolloutStopped
 from mentor_pl.training.batching import (
     PolicyBatch,
@@ -159,7 +160,11 @@ class RolloutController:
             temperature: At which their tokens were sampled.
             updates_per_round: Where it is above 1 and the sampler is corrected for, each batch notes
                 its log-probabilities under the present weights, before other steps move them.
+
+        Raises:
+            EngineError: A sampled token has no log-probability.
         """
+        self._check_logprobs(samples)
         whole_step = step_statistics(*self.sums_over_ranks(step_sums(samples)))
         if not self._needs_all_tokens:
             samples = [sample for sample in samples if bool(sample.advantages.any())]
@@ -175,6 +180,15 @@ class RolloutController:
         if self._corrects_sampler and updates_per_round > 1:
             return [self._with_old_logprobs(batch) for batch in batches]
         return batches
+
+    def _check_logprobs(self, samples: Sequence[Sample]) -> None:
+        for sample in samples:
+            bad = ~torch.isfinite(sample.sampling_logprobs) | (sample.sampling_logprobs > 1e-3)
+            if bool(bad.any()):
+                raise EngineError(
+                    f"{type(self._engine).__name__} gave a sampled token the log-probability {float(sample.sampling_logprobs[bad][0])}; "
+                    "it must be finite and at most 0; see that the engine computes in a precision that holds its logits"
+                )
 
     def _with_old_logprobs(self, batch: PolicyBatch) -> PolicyBatch:
         with self._trainer.precision_plugin.forward_context():

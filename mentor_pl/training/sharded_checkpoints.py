@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import Strategy
 from torch import nn
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
@@ -122,7 +123,7 @@ class ShardedCheckpoints(Strategy):
 
 def _plain(optimizer: Any) -> Optimizer:
     """Take Lightning's wrapper off."""
-    return getattr(optimizer, "_optimizer", optimizer)
+    return optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
 
 
 def _replace(fresh: Path, target: Path) -> None:

@@ -21,7 +21,7 @@ NAMES = {
     "lightning.pytorch.strategies:ModelParallelStrategy._data_parallel_size": "training/fsdp2: ranks of the mesh",
     "lightning.pytorch.strategies:ModelParallelStrategy._save_distributed_checkpoint": "training/sharded_checkpoints",
     "lightning.pytorch.cli:LightningCLI._parse_ckpt_path": "cli/training: a checkpoint must not override settings",
-    "lightning.pytorch.cli:LightningCLI._get": "cli/training: the trainer's part of a config",
+    "lightning.pytorch.loops.training_epoch_loop:_TrainingEpochLoop._batches_that_stepped": "training/run_position: steps in the log",
     "transformers:PreTrainedModel.set_attn_implementation": "engines/attention_interface: public, since 4.48",
     "transformers.modeling_utils:ALL_ATTENTION_FUNCTIONS": "engines/attention_interface: the function without our keyword",
     "transformers.masking_utils:ALL_MASK_ATTENTION_FUNCTIONS": "engines/attention_interface: its mask",
