@@ -129,8 +129,9 @@ def _accepted(reference: Reference, field: str) -> Sequence[Mapping[str, Sequenc
     if not isinstance(rows, list) or len(cast("list[Any]", rows)) != len(reference.tool_calls):
         return [{} for _ in reference.tool_calls]
     return [
-        {key: value if isinstance(value, list) else [value] for key, value in cast("Mapping[str, Any]", row).items()}
-        if isinstance(row, Mapping)
-        else {}
-        for row in cast("list[Any]", rows)
+        _as_lists(cast("Mapping[str, Any]", row)) if isinstance(row, Mapping) else {} for row in cast("list[Any]", rows)
     ]
+
+
+def _as_lists(row: Mapping[str, Any]) -> Mapping[str, Sequence[Any]]:
+    return {key: cast("list[Any]", value) if isinstance(value, list) else [value] for key, value in row.items()}

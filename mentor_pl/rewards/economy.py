@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from mentor_pl.errors import ConfigError
+from mentor_pl.errors import ConfigError, RewardError
 from mentor_pl.reference import Reference
-from mentor_pl.rewards.base import RewardComponent
+from mentor_pl.rewards.base import NoScore, RewardComponent
 from mentor_pl.rewards.correct import Correct
 from mentor_pl.trajectory import Trajectory, TrajectoryGroup
 
@@ -44,16 +44,26 @@ class Economy(RewardComponent):
 
     def score(self, trajectory: Trajectory, references: Sequence[Reference]) -> float:
         """Score a group of one: any success is its cheapest."""
-        return self.score_group(TrajectoryGroup(references=tuple(references), trajectories=(trajectory,)))[0]
+        alone = self.score_group(TrajectoryGroup(references=tuple(references), trajectories=(trajectory,)))[0]
+        if isinstance(alone, NoScore):
+            raise RewardError(f"Economy: {alone.reason}")
+        return alone
 
-    def score_group(self, group: TrajectoryGroup) -> list[float]:
-        """Compare the costs of a group's successes."""
+    def score_group(self, group: TrajectoryGroup) -> list[float | NoScore]:
+        """Compare the costs of a group's successes; no score where a success could not be told."""
         costs = [math.fsum(self.costs.get(c.name, 1.0) for c in t.tool_calls) for t in group.trajectories]
-        successes = [score >= 0.5 for score in self.success.score_group(group)]
-        least = min((cost for cost, success in zip(costs, successes, strict=True) if success), default=0.0)
-        return [self._paid(cost, least) if success else 0.0 for cost, success in zip(costs, successes, strict=True)]
+        successes = self.success.score_group(group)
+        least = min((cost for cost, success in zip(costs, successes, strict=True) if _is_success(success)), default=0.0)
+        return [
+            success if isinstance(success, NoScore) else self._paid(cost, least) if _is_success(success) else 0.0
+            for cost, success in zip(costs, successes, strict=True)
+        ]
 
     def _paid(self, cost: float, least: float) -> float:
         if least == 0:
             return 1.0 if cost == 0 else math.cos(cost * math.pi / (2 * cost + self.decay))
         return math.sin(cost / (cost + least) * math.pi)
+
+
+def _is_success(score: float | NoScore) -> bool:
+    return not isinstance(score, NoScore) and score >= 0.5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from mentor_pl.errors import StudentError
@@ -40,11 +42,12 @@ def check_embeddings(tokenizer: PreTrainedTokenizerBase, source: str, student: s
     size = getattr(config, "vocab_size", None)
     if size is None:
         return
-    added = set(tokenizer.get_added_vocab())
+    vocabulary: Any = tokenizer  # transformers' stubs make these names attributes
+    added = set(vocabulary.get_added_vocab())
     used = f"{tokenizer.chat_template} {tokenizer.pad_token} {tokenizer.eos_token}"
     outside = sorted(
         (number, token)
-        for token, number in tokenizer.get_vocab().items()
+        for token, number in vocabulary.get_vocab().items()
         if number >= size and (token not in added or token in used)
     )
     if outside:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from mentor_pl.messages import Message, ToolCall, ToolResult, ToolSpec, ToolStatus
 from mentor_pl.reference import Reference
-from mentor_pl.rewards.base import RewardComponent
+from mentor_pl.rewards.base import NoScore, RewardComponent
 from mentor_pl.rewards.program import RewardProgram, RewardTerm
 from mentor_pl.testing.contract import require
 from mentor_pl.trajectory import Completion, StopReason, Trajectory, TrajectoryGroup, Turn
@@ -132,7 +132,7 @@ def _check_group(component: RewardComponent, cases: Sequence[Case]) -> None:
     references = cases[0][1]
     members = tuple(attempt for attempt, known in cases if known == references)
     in_group = [
-        float(score)
+        score if isinstance(score, NoScore) else float(score)
         for score in component.score_group(TrajectoryGroup(references=tuple(references), trajectories=members))
     ]
     alone = [float(component.score(attempt, references)) for attempt in members]

@@ -127,7 +127,8 @@ def _conversation(row: Row, where: str, path: Path, *, teacher: str) -> Iterable
     turns = literal(turns) if isinstance(turns, str) else turns
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise refusal(where, "conversations", expected="a list of turns", found=turns, remedy="see --from")
-    system = row.get("system") if isinstance(row.get("system"), str) else ""
+    given_system = row.get("system")
+    system = given_system if isinstance(given_system, str) else ""
     messages: list[Row] = []
     for turn in turns:
         speaker = turn.get("from", turn.get("role"))
