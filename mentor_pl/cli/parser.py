@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jsonargparse import ArgumentParser
@@ -22,6 +24,9 @@ else:
 
 _argv: ContextVar[list[str] | None] = ContextVar("_argv", default=None)
 """The arguments that are being parsed; None outside of parsing."""
+
+_folder: ContextVar[Path | None] = ContextVar("_folder", default=None)
+"""The working directory in which parsing began."""
 
 _building: ContextVar[bool] = ContextVar("_building", default=False)
 """Whether objects are being made from a config."""
@@ -62,7 +67,7 @@ class OneLineErrors(_Parser):
         if _argv.get() is not None:  # the parser of a nested config
             return super().parse_args(args, *rest, **options)
         self._given = list(sys.argv[1:] if args is None else args)
-        token = _argv.set(self._given)
+        token, folder = _argv.set(self._given), _folder.set(Path.cwd())
         try:
             return super().parse_args(args, *rest, **options)
         except MentorError:
@@ -71,6 +76,7 @@ class OneLineErrors(_Parser):
             self.error(str(failure) or type(failure).__name__, failure)
         finally:
             _argv.reset(token)
+            _folder.reset(folder)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise what is wrong in one line; nested parsers leave it to the outermost.
@@ -81,7 +87,11 @@ class OneLineErrors(_Parser):
         argv = _argv.get()
         if not self.exit_on_error or argv is None:
             super().error(message, ex)
-        raise UsageError(diagnose(message, argv, self.schema, self.positional)) from ex
+        with contextlib.chdir(
+            _folder.get() or Path.cwd()
+        ):  # jsonargparse works in the folder of the config that it reads
+            problem = diagnose(message, argv, self.schema, self.positional)
+        raise UsageError(problem) from ex
 
     def instantiate(self, *args: Any, **options: Any) -> Any:
         """Make the objects of a config; an error of a constructor comes out as it is, however deep it was raised."""

@@ -142,7 +142,9 @@ def assert_parses(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     except Parsed:
         return
     except SystemExit as stopped:
-        assert stopped.code in (0, None), capsys.readouterr().err
+        said = capsys.readouterr().err
+        partial = words[0] != "fit" and "the following arguments are required" in said  # in running text
+        assert stopped.code in (0, None) or partial, said
 
 
 @pytest.mark.parametrize("words", of("mentor-pl"))
