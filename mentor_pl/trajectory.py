@@ -89,6 +89,7 @@ class Trajectory:
         final_state: What the environment was in at the end, as JSON; None where it tells none.
         environment_score: How well that serves the task by the environment's own judgement, in [0, 1]; None where it
             does not judge.
+        given_turns: Leading turns that were given to the student, not sampled by it.
     """
 
     reference_id: str
@@ -98,6 +99,7 @@ class Trajectory:
     submission: Mapping[str, Any] | None = None
     final_state: Any = None
     environment_score: float | None = None
+    given_turns: int = 0
 
     @property
     def finished(self) -> bool:

@@ -53,6 +53,13 @@ class AdvantageEstimator(ABC):
     def __call__(self, group: GroupRewards) -> Tensor:
         """Return one advantage per trajectory, [G]."""
 
+    def per_turn(self, group: GroupRewards) -> list[list[float]]:
+        """Return the advantage of every turn of every trajectory; by default its trajectory's."""
+        return [
+            [value] * len(trajectory.turns)
+            for value, trajectory in zip(self(group).tolist(), group.trajectories, strict=True)
+        ]
+
 
 def group_rewards(program: RewardProgram, scored: ScoredGroup, kept: Sequence[int]) -> GroupRewards:
     """Lay out what a program gave to some trajectories of a group.

@@ -22,6 +22,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mentor_pl.callbacks.checkpoints import LAST, RunCheckpoint
+from mentor_pl.callbacks.collapse_guard import CollapseGuard
 from mentor_pl.callbacks.export import ExportStudent
 from mentor_pl.callbacks.graceful_stop import GracefulStop
 from mentor_pl.callbacks.non_finite_guard import NonFiniteGuard
@@ -119,6 +120,7 @@ class MentorCLI(LightningCLI):
         parser.add_lightning_class_args(RunSummary, "summary")
         parser.add_lightning_class_args(ExportStudent, "export")
         parser.add_lightning_class_args(NonFiniteGuard, "guard")
+        parser.add_lightning_class_args(CollapseGuard, "collapse")
 
     def _parse_ckpt_path(self) -> None:
         """A checkpoint gives weights and state, never settings: the command line says what it says."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from math import fsum, isnan
 from statistics import fmean
 
@@ -15,13 +16,14 @@ def group_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     """Describe the groups of one rollout.
 
     Args:
-        groups: At least one.
+        groups: At least one. Trajectories that started behind a hint do not count.
 
     Returns:
         `reward`; `score/<term>`: mean of each term; `tool_calls`, `turns`, `completion_tokens`: per trajectory; `tool_ok`: share of
         executed calls that succeeded; `uniform_groups`: share of groups whose rewards are all equal, which teach nothing;
         `stop/<reason>`: share of trajectories that ended so.
     """
+    groups = [_without_hints(group) for group in groups]
     trajectories = [t for group in groups for t in group.group.trajectories]
     results = [result for t in trajectories for result in t.tool_results]
     out = {
@@ -48,6 +50,18 @@ def _mean(values: Iterable[float]) -> float:
 def _spread(values: Sequence[float]) -> float:
     told = [value for value in values if not isnan(value)]
     return max(told, default=0.0) - min(told, default=0.0)
+
+
+def _without_hints(scored: ScoredGroup) -> ScoredGroup:
+    own = [i for i, trajectory in enumerate(scored.group.trajectories) if not trajectory.given_turns]
+    if len(own) == len(scored.rewards):
+        return scored
+    return ScoredGroup(
+        group=replace(scored.group, trajectories=tuple(scored.group.trajectories[i] for i in own)),
+        rewards=tuple(scored.rewards[i] for i in own),
+        scores={name: tuple(row[i] for i in own) for name, row in scored.scores.items()},
+        exits=tuple(scored.exits[i] for i in own),
+    )
 
 
 def work_metrics(groups: Sequence[TrajectoryGroup], engine: EngineStatistics, rollout_s: float) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from torch import Tensor
@@ -44,6 +44,11 @@ class LossInputs:
     mean_sampling_logprob: float = 0.0
     mean_advantage: float = 0.0
 
+    def of(self, chosen: Tensor) -> LossInputs:
+        """Return some of the tokens; `chosen` is True for them, [N]."""
+        tokens = {f.name: v[chosen] for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **tokens)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossOutput:
@@ -79,6 +84,21 @@ class Loss(ABC):
     def __call__(self, inputs: LossInputs) -> LossOutput:
         """Compute the micro-batch's share of the loss."""
 
+    def of_teacher(self, inputs: LossInputs, shaping: float) -> Tensor:
+        """Return the share of the step's loss of the teacher's tokens in the group, a scalar.
+
+        LUFFY, arXiv:2504.14945 eq. 8: -f(p) A with f(p) = p / (p + shaping), whose gradient is large where p is small.
+
+        Args:
+            inputs: The teacher's tokens, with the weight of each counted into its advantage.
+            shaping: The paper's gamma; 0 trains on p / p: nothing.
+        """
+        return self.combine(shaped_probability(inputs.logprobs, shaping) * -inputs.advantages, inputs)
+
+    def combine(self, token_loss: Tensor, inputs: LossInputs) -> Tensor:
+        """Return the share of the step's loss that tokens with these losses have, a scalar; by default their mean over the step."""
+        return token_loss.sum() / inputs.num_loss_tokens
+
     def end_step(self, values: Mapping[str, float]) -> None:  # noqa: B027 - optional to override
         """Note what an optimiser step came to.
 
@@ -92,3 +112,9 @@ class Loss(ABC):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - optional to override
         """Go on from a saved state."""
+
+
+def shaped_probability(logprobs: Tensor, shaping: float) -> Tensor:
+    """Return p / (p + shaping), [N]."""
+    probs = logprobs.exp()
+    return probs / (probs + shaping)

@@ -95,7 +95,7 @@ class PolicyGradientLoss(Loss):
             means["kl"] = kl.detach().sum()
             if self.kl_in == "loss":
                 token_loss = token_loss + self.kl_weight * kl
-        loss = aggregate(inputs.weights * token_loss, inputs, self.aggregation, self.max_tokens)
+        loss = self.combine(inputs.weights * token_loss, inputs)
         difference = (logprobs - inputs.sampling_logprobs).abs()
         maxima = {"logprob_difference": difference.max() if difference.numel() else difference.new_zeros(())}
         if self.entropy_weight is not None:
@@ -103,6 +103,10 @@ class PolicyGradientLoss(Loss):
             loss = loss - weight * inputs.entropies.sum() / inputs.num_loss_tokens
             maxima["entropy_weight"] = difference.new_tensor(weight)
         return LossOutput(loss=loss, means=means, maxima=maxima)
+
+    def combine(self, token_loss: Tensor, inputs: LossInputs) -> Tensor:
+        """See `Loss.combine`."""
+        return aggregate(token_loss, inputs, self.aggregation, self.max_tokens)
 
     def end_step(self, values: Mapping[str, float]) -> None:
         """See `Loss.end_step`."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
+from functools import partial
 
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.engines.base import EngineSession, EngineStatistics, RolloutEngine, SamplingParams
@@ -108,6 +110,8 @@ class RolloutRunner:
         group_size: int,
         seed: int,
         should_stop: Callable[[], bool] = lambda: False,
+        given: Sequence[Completion] = (),
+        first_sample_index: int = 0,
     ) -> list[TrajectoryGroup]:
         """Sample a group of trajectories for each prompt.
 
@@ -118,6 +122,8 @@ class RolloutRunner:
             group_size: Trajectories per prompt (G).
             seed: With a prompt's reference id and a sample's index it decides every random number.
             should_stop: Asked whenever a row moves on, and once a second while tools are waited for.
+            given: Turns that every trajectory starts behind, as if the student had sampled them: their calls are run.
+            first_sample_index: Index of a group's first sample.
 
         Returns:
             One group of G trajectories per prompt, in order.
@@ -136,11 +142,19 @@ class RolloutRunner:
                     f"{self.max_context}; shorten it, offer fewer tools, or set data.overlong_prompts to 'skip'"
                 )
             rows += [
-                self.episode(references[0], prompt_ids, index=len(rows) + sample, sample_index=sample, seed=seed)
+                self.episode(
+                    references[0],
+                    prompt_ids,
+                    index=len(rows) + sample,
+                    sample_index=first_sample_index + sample,
+                    seed=seed,
+                )
                 for sample in range(group_size)
             ]
         pool = DaemonThreads("tools", self.limits.max_concurrent_tools)
         try:
+            for handed in [pool.submit(partial(_give, row, given)) for row in rows] if given else ():
+                handed.result()
             with engine.session(sampling, self.protocol.stop_token_ids) as unchecked:
                 session = CheckedSession(unchecked, type(engine).__name__)
                 done = _Loop(rows, session, pool, self.limits.park_after_s, should_stop).run()
@@ -149,6 +163,8 @@ class RolloutRunner:
             pool.close()  # where the rollout broke off, calls may run to their time limit
             for row in rows:
                 row.episode.close()
+        if given:
+            done = [replace(t, given_turns=min(len(given), len(t.turns))) for t in done]
         return [
             TrajectoryGroup(
                 references=references,
@@ -156,6 +172,13 @@ class RolloutRunner:
             )
             for group, references in enumerate(prompts)
         ]
+
+
+def _give(row: StudentEpisode, turns: Sequence[Completion]) -> None:
+    """Take turns in that nobody samples; they may end the attempt, by its budgets."""
+    for completion in turns:
+        if row.stop_reason is None and row.advance(completion):
+            row.resume(row.episode.respond())
 
 
 class _Loop:
@@ -178,7 +201,10 @@ class _Loop:
         self._done: dict[int, Future[Trajectory]] = {}
 
     def run(self) -> list[Trajectory]:
-        self._session.submit([row.request() for row in self._rows])
+        for row in self._rows:
+            if row.stop_reason is not None:
+                self._done[row.index] = self._pool.submit(row.episode.finish)
+        self._session.submit([row.request() for row in self._rows if row.stop_reason is None])
         while len(self._done) < len(self._rows):
             completions = self._session.poll(interrupt=self._interrupted)
             if self._should_stop():

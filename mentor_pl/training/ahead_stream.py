@@ -90,16 +90,15 @@ class AheadRolloutStream(RolloutStream):
             return self._synced.sync_s
 
     def _begin(self, round_index: int) -> None:
-        indices = self.share_of_round(round_index)
-        self.controller.ahead.begin(lambda: self._sample(indices, round_index))
+        self.controller.ahead.begin(lambda: self._sample(round_index))
         self._round_ahead = round_index
 
     @torch.no_grad()
-    def _sample(self, indices: Sequence[int], round_index: int) -> Round:
+    def _sample(self, round_index: int) -> Round:
         """Run in the thread: no collectives here, and nothing that the trainer changes."""
         should_stop, is_abandoned = self._synced.should_stop, self.controller.ahead.is_abandoned
         wanted = replace(self._synced, should_stop=lambda: should_stop() or is_abandoned())
-        return self.score_groups(*self.roll_out(wanted, indices, round_index))
+        return self.score_groups(*self.roll_out(wanted, round_index), round_index)
 
     def _another_follows(self) -> bool:
         """Tell whether this run will want the next round before anything else needs the engine."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mentor_pl.rewards.program import ScoredGroup
-from mentor_pl.training.samples import Sample
+from mentor_pl.training.samples import Sample, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +41,10 @@ class PolicyBatch:
         target_ids: The trained tokens, [N].
         sampling_logprobs: [N].
         advantages: [N].
+        source: Whose each trained token is, a value of `Source`, [N].
         trajectory_index: Which trajectory of the micro-batch each trained token belongs to, from 0 on, [N].
         num_loss_tokens: Trained tokens in the whole optimiser step: all ranks, all micro-batches.
+        num_imitated_tokens: Tokens of `Source.IMITATED` in the whole step, which `num_loss_tokens` and the following leave out.
         num_trajectories: Trajectories with trained tokens in the whole step.
         mean_sampling_logprob: Of the step's trained tokens.
         mean_advantage: Of the step's trained tokens.
@@ -61,8 +63,10 @@ class PolicyBatch:
     target_ids: Tensor
     sampling_logprobs: Tensor
     advantages: Tensor
+    source: Tensor
     trajectory_index: Tensor
     num_loss_tokens: float
+    num_imitated_tokens: float = 1.0
     num_trajectories: float = 1.0
     mean_sampling_logprob: float = 0.0
     mean_advantage: float = 0.0
@@ -171,26 +175,38 @@ def packed_batch(samples: Sequence[Sample], *, pad_token_id: int, num_loss_token
 
 
 def step_sums(samples: Sequence[Sample]) -> list[float]:
-    """Return trained tokens, trajectories that have some, and the sums of their sampling log-probabilities and advantages.
-
-    Their sums over all ranks are a step's; see `step_statistics`.
-    """
+    """Return the sums that `step_statistics` takes, of one rank's samples."""
+    compared = [s for s in samples if s.source is not Source.IMITATED]
+    student = [s for s in samples if s.source is Source.STUDENT]
     return [
-        float(sum(s.num_loss_tokens for s in samples)),
-        float(sum(1 for s in samples if s.num_loss_tokens)),
-        math.fsum(float(s.sampling_logprobs[s.loss_mask].double().sum()) for s in samples),
-        math.fsum(float(s.advantages[s.loss_mask].double().sum()) for s in samples),
+        float(sum(s.num_loss_tokens for s in compared)),
+        float(sum(s.num_loss_tokens for s in samples) - sum(s.num_loss_tokens for s in compared)),
+        float(sum(1 for s in compared if s.num_loss_tokens)),
+        float(sum(s.num_loss_tokens for s in student)),
+        math.fsum(float(s.sampling_logprobs[s.loss_mask].double().sum()) for s in student),
+        math.fsum(float(s.advantages[s.loss_mask].double().sum()) for s in student),
     ]
 
 
-def step_statistics(tokens: float, trajectories: float, logprobs: float, advantages: float) -> dict[str, float]:
-    """Return the fields of a `PolicyBatch` that describe its whole step, from sums of `step_sums` over all ranks."""
-    tokens = max(1.0, tokens)
+def step_statistics(
+    tokens: float, imitated: float, trajectories: float, sampled: float, logprobs: float, advantages: float
+) -> dict[str, float]:
+    """Return the fields of a `PolicyBatch` that describe its whole step.
+
+    Args:
+        tokens: Trained tokens of students' and teachers' trajectories that are compared, over all ranks.
+        imitated: Tokens that are imitated.
+        trajectories: Trajectories that are compared and have trained tokens.
+        sampled: Trained tokens that the student sampled.
+        logprobs: Sum of their log-probabilities.
+        advantages: Sum of their advantages.
+    """
     return {
-        "num_loss_tokens": tokens,
+        "num_loss_tokens": max(1.0, tokens),
+        "num_imitated_tokens": max(1.0, imitated),
         "num_trajectories": max(1.0, trajectories),
-        "mean_sampling_logprob": logprobs / tokens,
-        "mean_advantage": advantages / tokens,
+        "mean_sampling_logprob": logprobs / max(1.0, sampled),
+        "mean_advantage": advantages / max(1.0, sampled),
     }
 
 
@@ -220,12 +236,14 @@ def _by_prompt(samples: Sequence[Sample]) -> list[list[Sample]]:
 
 
 def _flat_fields(samples: Sequence[Sample]) -> dict[str, Any]:
-    lengths = [length for s in samples if (length := s.num_loss_tokens)]
+    trained = [s for s in samples if s.num_loss_tokens]
+    repeats = torch.tensor([s.num_loss_tokens for s in trained], dtype=torch.int64)
     return {
         "target_ids": _cat([s.token_ids[s.loss_mask] for s in samples], torch.int64),
         "sampling_logprobs": _cat([s.sampling_logprobs[s.loss_mask] for s in samples], torch.float32),
-        "advantages": _cat([s.advantages[s.loss_mask] for s in samples], torch.float32),
-        "trajectory_index": torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths, dtype=torch.int64)),
+        "advantages": _cat([s.advantages[s.loss_mask] * s.weight for s in samples], torch.float32),
+        "source": torch.tensor([int(s.source) for s in trained], dtype=torch.int64).repeat_interleave(repeats),
+        "trajectory_index": torch.arange(len(trained)).repeat_interleave(repeats),
     }
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 from mentor_pl.advantages import AdvantageEstimator, group_rewards
+from mentor_pl.evaluation.teacher import teacher_trajectory
+from mentor_pl.guidance import Guidance
+from mentor_pl.reference import Reference
 from mentor_pl.rewards.program import RewardProgram, ScoredGroup
-from mentor_pl.training.samples import Sample, sample_from_trajectory
+from mentor_pl.training.samples import Sample, Source, sample_from_trajectory
+from mentor_pl.trajectory import TrajectoryGroup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,24 +24,80 @@ class GroupComparison:
         advantages: Compares them.
         mask_truncated: Whether trajectories that a budget cut off are left out of the loss. They still count in their group's
             statistics.
+        guidance: What the teacher adds to a group.
+        solution: Lays a reference's solution out; None where it has none, or one that is too long.
     """
 
     reward: RewardProgram
     advantages: AdvantageEstimator
     mask_truncated: bool = False
+    guidance: Guidance = Guidance()
+    solution: Callable[[Reference], Sample | None] = lambda _: None
 
-    def samples(self, scored: ScoredGroup) -> list[Sample]:
+    def samples(self, scored: ScoredGroup, round_index: int) -> list[Sample]:
         """Return the samples of a group.
 
         What the infrastructure broke leaves both the loss and the group's statistics.
+
+        Args:
+            scored: The student's attempts.
+            round_index: Decides what is left of guidance that decays.
         """
+        reference, solution = self._solution(scored)
+        out: list[Sample] = []
+        weight = self._teacher_weight(scored, round_index) if solution is not None else 0.0
+        if weight > 0:
+            scored = _with(scored, self.reward.score_group(_of_teacher(reference, scored)))
         trajectories = scored.group.trajectories
         kept = [i for i, trajectory in enumerate(trajectories) if not trajectory.failed_infrastructure]
-        if not kept:
-            return []
-        advantages = self.advantages(group_rewards(self.reward, scored, kept)).tolist()
-        return [
-            sample_from_trajectory(trajectories[i], advantage)
-            for i, advantage in zip(kept, advantages, strict=True)
-            if not (self.mask_truncated and trajectories[i].truncated)
-        ]
+        advantages = self.advantages.per_turn(group_rewards(self.reward, scored, kept)) if kept else []
+        for i, of_turns in zip(kept, advantages, strict=True):
+            if weight > 0 and i == len(trajectories) - 1 and solution is not None:
+                advantage = fmean(of_turns)
+                out.append(
+                    replace(
+                        solution,
+                        source=Source.TEACHER,
+                        weight=weight,
+                        advantages=solution.loss_mask * advantage,
+                    )
+                )
+            elif not (self.mask_truncated and trajectories[i].truncated):
+                out.append(sample_from_trajectory(trajectories[i], of_turns))
+        imitation = self.guidance.imitation
+        if imitation is not None and solution is not None and (share := imitation.weight_at(round_index)) > 0:
+            out.append(replace(solution, source=Source.IMITATED, weight=share))
+        return out
+
+    def _solution(self, scored: ScoredGroup) -> tuple[Reference, Sample | None]:
+        """Return the first solution that fits, where guidance asks for one."""
+        references = scored.group.references
+        if self.guidance.adds_teacher_tokens:
+            for reference in references:
+                if (sample := self.solution(reference)) is not None:
+                    return reference, sample
+        return references[0], None
+
+    def _teacher_weight(self, scored: ScoredGroup, round_index: int) -> float:
+        member = self.guidance.teacher_in_group
+        if member is None:
+            return 0.0
+        scores = scored.scores[self.guidance.success]
+        if member.when == "failed" and any(Guidance.of_scores(scores, scored.group)):
+            return 0.0
+        return member.weight_at(round_index)
+
+
+def _of_teacher(reference: Reference, scored: ScoredGroup) -> TrajectoryGroup:
+    return TrajectoryGroup(references=scored.group.references, trajectories=(teacher_trajectory(reference),))
+
+
+def _with(scored: ScoredGroup, teacher: ScoredGroup) -> ScoredGroup:
+    """Put the teacher's trajectory behind the student's."""
+    trajectories = scored.group.trajectories + teacher.group.trajectories
+    return ScoredGroup(
+        group=replace(scored.group, trajectories=trajectories),
+        rewards=scored.rewards + teacher.rewards,
+        scores={name: row + teacher.scores[name] for name, row in scored.scores.items()},
+        exits=scored.exits + teacher.exits,
+    )

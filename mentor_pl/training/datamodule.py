@@ -17,7 +17,8 @@ from mentor_pl.embedded import resolve
 from mentor_pl.engines.base import SamplingParams
 from mentor_pl.errors import ConfigError
 from mentor_pl.files.references import read_references
-from mentor_pl.reference import group_by_prompt
+from mentor_pl.guidance import Guidance
+from mentor_pl.reference import Reference, group_by_prompt
 from mentor_pl.references.replay import with_expected_state
 from mentor_pl.rewards.program import RewardProgram
 from mentor_pl.rollout.limits import RolloutLimits
@@ -58,6 +59,7 @@ class MentorDataModule(LightningDataModule):
         advantages: Compares the trajectories of a group.
         mask_truncated: Whether trajectories that a budget cut off are left out of the loss (DAPO's overlong filtering); they still count
             in their group's statistics.
+        guidance: What the teacher adds beyond the reward: prompts replaced, hints, its solution in the group or beside it.
         sampling: How the student explores.
         evaluation_sampling: How it is evaluated; greedy by default.
         limits: Budgets of each trajectory.
@@ -85,6 +87,7 @@ class MentorDataModule(LightningDataModule):
         rounds_ahead: Literal[0, 1] = 0,
         advantages: AdvantageEstimator | None = None,
         mask_truncated: bool = False,
+        guidance: Guidance = Guidance(),  # noqa: B008 - frozen
         sampling: SamplingParams = SamplingParams(),  # noqa: B008 - frozen
         evaluation_sampling: SamplingParams = SamplingParams(temperature=0.0),  # noqa: B008 - frozen
         limits: RolloutLimits = RolloutLimits(),  # noqa: B008 - frozen
@@ -100,6 +103,7 @@ class MentorDataModule(LightningDataModule):
         self.train_on = train_on
         self.advantages = advantages or GroupStandardized()
         self.mask_truncated = mask_truncated
+        self.guidance = guidance
         self.sampling = sampling
         self.evaluation_sampling = evaluation_sampling
         self.limits = limits
@@ -126,6 +130,8 @@ class MentorDataModule(LightningDataModule):
     def _check(self) -> None:
         if self.train_on == "rollouts" and self.reward is None:
             raise ConfigError("data.reward is missing; rollouts need one, for example `reward: rewards/mentor.yaml`")
+        if self.train_on == "rollouts" and self.reward is not None:
+            self.guidance.check(self.reward)
         if self.train_on == "rollouts" and self.group_size < 2:
             raise ConfigError(
                 f"data.group_size is {self.group_size}; trajectories are compared within a group, so at least 2"
@@ -187,7 +193,11 @@ class MentorDataModule(LightningDataModule):
             runner=self.runner,
             prompts=prompts,
             comparison=GroupComparison(
-                reward=self.reward, advantages=self.advantages, mask_truncated=self.mask_truncated
+                reward=self.reward,
+                advantages=self.advantages,
+                mask_truncated=self.mask_truncated,
+                guidance=self.guidance,
+                solution=self._solution,
             ),
             sampling=self.sampling,
             group_size=self.group_size,
@@ -274,6 +284,16 @@ class MentorDataModule(LightningDataModule):
         }
         overlong = self._overlong({i: len(sample.token_ids) for i, sample in samples.items()}, "solutions")
         return [sample for i, sample in samples.items() if i not in overlong]
+
+    def _solution(self, reference: Reference) -> Sample | None:
+        """Lay out one teacher's solution for guidance; None where there is none, or it is too long for the student's context."""
+        offered = self.runner.offered(reference)
+        sample = (
+            sample_from_reference(reference, self.protocol, offered, imitate_reasoning=self.imitate_reasoning)
+            if reference.messages
+            else None
+        )
+        return None if sample is None or len(sample.token_ids) > self.runner.max_context else sample
 
     def _overlong(self, lengths: dict[str, int], what: str) -> set[str]:
         return compatibility.find_overlong(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import time
 from collections.abc import Sequence
@@ -18,16 +17,18 @@ from mentor_pl.engines.base import RolloutEngine
 from mentor_pl.errors import ConfigError
 from mentor_pl.evaluation.metrics import TaskMetrics
 from mentor_pl.evaluation.rollout_metrics import group_metrics
-from mentor_pl.losses import Loss, LossInputs, LossOutput, TruncatedImportanceSampling
+from mentor_pl.losses import Loss, LossOutput, TruncatedImportanceSampling
 from mentor_pl.students.base import StudentLoader
 from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.evaluation_stream import EvaluationBatch
 from mentor_pl.training.fsdp2 import check_strategy, shard
+from mentor_pl.training.micro_batch_loss import micro_batch_loss
 from mentor_pl.training.optimizer_check import check_optimizer
 from mentor_pl.training.policy import Policy, ReferencePolicy
 from mentor_pl.training.random_states import RandomState, gather_random_states, restore_random_state
 from mentor_pl.training.resume import ResumableRun
 from mentor_pl.training.rollout_controller import RolloutController, StopRequest
+from mentor_pl.training.samples import Source
 from mentor_pl.training.sharded_checkpoints import trained_names
 from mentor_pl.training.step_metrics import StepMetrics, StepTotals
 
@@ -45,6 +46,8 @@ class MentorModule(LightningModule):
         optimizer: The optimiser, without its parameters.
         lr_scheduler: A learning-rate scheduler, stepped after every weight update.
         correction: Corrects for samples of another policy than the trained one: `TruncatedImportanceSampling`, or null for none.
+        off_policy_shaping: Of the teacher's tokens in a group (`data.guidance.teacher_in_group`): the smaller, the more unlikely
+            ones learn.
         packing: Whether training batches are packed, with each prompt kept once for its group: true, false, or null to do so
             where the student's attention allows it. Padding gives the same gradients, slower.
         logprob_chunk_tokens: Tokens whose logits are held at once; lower it where the vocabulary is large and memory short.
@@ -58,6 +61,7 @@ class MentorModule(LightningModule):
         optimizer: OptimizerCallable,
         lr_scheduler: LRSchedulerCallable | None = None,
         correction: TruncatedImportanceSampling | None = None,
+        off_policy_shaping: float = 0.1,
         packing: bool | None = None,
         logprob_chunk_tokens: int = 1024,
     ) -> None:
@@ -67,6 +71,7 @@ class MentorModule(LightningModule):
         self.engine = engine
         self.loss = loss
         self.correction = correction
+        self.off_policy_shaping = off_policy_shaping
         self.student: nn.Module | None = None
         self.policy: Policy
         self.controller: RolloutController
@@ -135,28 +140,15 @@ class MentorModule(LightningModule):
         # The reference first: its forward pass needs no room beside the activations that the gradient waits for.
         reference = None if self._ref_policy is None else self.policy.score_ref_policy(batch, self._ref_policy)
         logprobs, entropies = self.policy.score(batch)
-        old_logprobs, correction = batch.sampling_logprobs, None
-        if self.correction is not None:
-            old_logprobs = logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
-            correction = self.correction(old_logprobs, batch.sampling_logprobs)
-        output = self.loss(
-            LossInputs(
-                logprobs=logprobs,
-                sampling_logprobs=batch.sampling_logprobs,
-                old_logprobs=old_logprobs,
-                weights=torch.ones_like(batch.sampling_logprobs) if correction is None else correction.weights,
-                advantages=batch.advantages,
-                ref_policy_logprobs=reference,
-                entropies=entropies,
-                trajectory_index=batch.trajectory_index,
-                num_loss_tokens=batch.num_loss_tokens,
-                num_trajectories=batch.num_trajectories,
-                mean_sampling_logprob=batch.mean_sampling_logprob,
-                mean_advantage=batch.mean_advantage,
-            )
+        output = micro_batch_loss(
+            self.loss,
+            batch,
+            logprobs=logprobs,
+            entropies=entropies,
+            ref_policy_logprobs=reference,
+            correction=self.correction,
+            off_policy_shaping=self.off_policy_shaping,
         )
-        if correction is not None:
-            output = dataclasses.replace(output, means=output.means | correction.means)
         self._log_step(batch, output, last=(batch_idx + 1) % self.trainer.accumulate_grad_batches == 0)
         # Lightning divides by the accumulation, DDP and FSDP by the ranks; the share is of the whole step already.
         return output.loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
@@ -180,7 +172,7 @@ class MentorModule(LightningModule):
             self._terms = tuple(batch.scored_groups[0].scores)
         self._step_totals.add(
             StepMetrics(
-                num_tokens=len(batch.target_ids),
+                num_tokens=int((batch.source == Source.STUDENT).sum()),
                 token_sums=output.means,
                 rank_means=rollout,
                 sums={"loss": output.loss.detach()},

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from mentor_pl.training.samples import Sample
+from mentor_pl.training.samples import Sample, Source
 
 
 def standardized_over_round(
@@ -20,7 +20,7 @@ def standardized_over_round(
         samples: Of each prompt of this rank.
         sums_over_ranks: Adds up each of several values over all ranks, which call this together.
     """
-    values = [_advantage(sample) for group in samples for sample in group]
+    values = [_advantage(sample) for group in samples for sample in group if sample.source is not Source.IMITATED]
     count, total, squares = sums_over_ranks([len(values), math.fsum(values), math.fsum(v * v for v in values)])
     mean = total / max(count, 1)
     variance = max(0.0, squares - count * mean * mean) / max(count - 1, 1)
@@ -28,7 +28,12 @@ def standardized_over_round(
     mean = 0.0 if abs(mean) < 1e-6 else mean
     std = max(math.sqrt(variance), 1e-6)
     return [
-        [replace(sample, advantages=(sample.advantages - mean) / std * sample.loss_mask) for sample in group]
+        [
+            sample
+            if sample.source is Source.IMITATED
+            else replace(sample, advantages=(sample.advantages - mean) / std * sample.loss_mask)
+            for sample in group
+        ]
         for group in samples
     ]
 

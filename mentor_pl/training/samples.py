@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 import torch
 from torch import Tensor
@@ -13,6 +14,19 @@ from mentor_pl.errors import ConfigError
 from mentor_pl.messages import ToolCall, ToolResult, ToolSpec
 from mentor_pl.reference import Reference
 from mentor_pl.trajectory import Trajectory
+
+
+class Source(IntEnum):
+    """Whose tokens a sample trains on."""
+
+    STUDENT = 0
+    """Its own, by the policy loss."""
+
+    TEACHER = 1
+    """The teacher's, as an off-policy member of the group."""
+
+    IMITATED = 2
+    """The teacher's, by their likelihood."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +42,8 @@ class Sample:
         sampling_logprobs: [L]; 0 where not sampled.
         advantages: [L]; 0 where not sampled.
         prompt_length: Leading tokens that the samples of a group have in common.
+        source: Whose tokens are trained on, and so by which loss.
+        weight: What the sample weighs in the loss.
     """
 
     token_ids: Tensor
@@ -35,6 +51,8 @@ class Sample:
     sampling_logprobs: Tensor
     advantages: Tensor
     prompt_length: int
+    source: Source = Source.STUDENT
+    weight: float = 1.0
 
     @property
     def num_loss_tokens(self) -> int:
@@ -47,36 +65,46 @@ class _Builder:
         self.ids: list[int] = []
         self.mask: list[bool] = []
         self.logprobs: list[float] = []
+        self.advantages: list[float] = []
 
     def given(self, ids: tuple[int, ...]) -> None:
-        self._add(ids, False, (0.0,) * len(ids))
+        self._add(ids, False, (0.0,) * len(ids), 0.0)
 
-    def sampled(self, ids: tuple[int, ...], logprobs: tuple[float, ...] | None = None) -> None:
-        self._add(ids, True, (0.0,) * len(ids) if logprobs is None else logprobs)
+    def sampled(self, ids: tuple[int, ...], advantage: float, logprobs: tuple[float, ...] | None = None) -> None:
+        self._add(ids, True, (0.0,) * len(ids) if logprobs is None else logprobs, advantage)
 
-    def _add(self, ids: tuple[int, ...], sampled: bool, logprobs: tuple[float, ...]) -> None:
+    def _add(self, ids: tuple[int, ...], sampled: bool, logprobs: tuple[float, ...], advantage: float) -> None:
         self.ids += ids
         self.mask += [sampled] * len(ids)
         self.logprobs += logprobs
+        self.advantages += [advantage] * len(ids)
 
-    def build(self, advantage: float, prompt_length: int) -> Sample:
+    def build(self, prompt_length: int) -> Sample:
         mask = torch.tensor(self.mask, dtype=torch.bool)
         return Sample(
             token_ids=torch.tensor(self.ids, dtype=torch.int64),
             loss_mask=mask,
             sampling_logprobs=torch.tensor(self.logprobs, dtype=torch.float32),
-            advantages=mask * advantage,
+            advantages=torch.tensor(self.advantages, dtype=torch.float32),
             prompt_length=prompt_length,
         )
 
 
-def sample_from_trajectory(trajectory: Trajectory, advantage: float) -> Sample:
-    """Lay a trajectory out as one sequence; every sampled token gets the same advantage."""
+def sample_from_trajectory(trajectory: Trajectory, advantages: Sequence[float]) -> Sample:
+    """Lay a trajectory out as one sequence. Turns that were given to the student are not trained on.
+
+    Args:
+        trajectory: What the student did.
+        advantages: Of each turn; all its sampled tokens have it.
+    """
     builder = _Builder()
-    for turn in trajectory.turns:
+    for number, (turn, advantage) in enumerate(zip(trajectory.turns, advantages, strict=True)):
         builder.given(turn.prompt_ids)
-        builder.sampled(turn.completion.token_ids, turn.completion.logprobs)
-    return builder.build(advantage, prompt_length=len(trajectory.turns[0].prompt_ids))
+        if number < trajectory.given_turns:
+            builder.given(turn.completion.token_ids)
+        else:
+            builder.sampled(turn.completion.token_ids, advantage, turn.completion.logprobs)
+    return builder.build(prompt_length=len(trajectory.turns[0].prompt_ids))
 
 
 def sample_from_reference(
@@ -108,7 +136,7 @@ def sample_from_reference(
             if calls:
                 builder.given(_result_ids(reference, protocol, calls, results))
             ids = protocol.assistant_ids(message if imitate_reasoning else replace(message, reasoning=""))
-            builder.sampled(ids) if message.trained else builder.given(ids)
+            builder.sampled(ids, 1.0) if message.trained else builder.given(ids)
             calls, results = message.tool_calls, {}
         elif message.role == "user":
             builder.given(protocol.user_message_ids(message.content))
@@ -116,7 +144,7 @@ def sample_from_reference(
             # Files without ids answer in order.
             call_id = message.tool_call_id or (calls[len(results)].call_id if len(results) < len(calls) else "")
             results[call_id] = ToolResult(call_id=call_id, content=message.content)
-    return builder.build(1.0, prompt_length=len(prompt_ids))
+    return builder.build(prompt_length=len(prompt_ids))
 
 
 def share_beginning(samples: Sequence[Sample]) -> list[Sample]:

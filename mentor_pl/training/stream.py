@@ -16,6 +16,7 @@ from mentor_pl.evaluation.rollout_metrics import work_metrics
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.comparison import GroupComparison
+from mentor_pl.training.guided_rollout import GuidedRollout
 from mentor_pl.training.prompt_order import PromptOrder
 from mentor_pl.training.rollout_controller import RolloutController, SyncedEngine
 from mentor_pl.training.round_advantages import standardized_over_round
@@ -156,46 +157,54 @@ class RolloutStream(TrainingStream):
         plan: StreamPlan,
     ) -> None:
         super().__init__(trainer=trainer, controller=controller, num_prompts=len(prompts), plan=plan)
-        self.runner = runner
-        self.prompts = prompts
         self.comparison = comparison
-        self.sampling = sampling
         self.temperature = sampling.temperature
-        self.group_size = group_size
+        self.rollout = GuidedRollout(
+            runner=runner,
+            prompts=prompts,
+            sampling=sampling,
+            group_size=group_size,
+            guidance=comparison.guidance,
+            reward=comparison.reward,
+            seed=plan.seed,
+        )
 
     def draw(self, indices: Sequence[int]) -> Round:
         """See `TrainingStream.draw`."""
         with self.controller.synced_engine() as synced:
-            groups, metrics = self.roll_out(synced, indices, self.rounds_done)
-        return self.with_staleness(self.score_groups(groups, metrics | {"time/sync_s": synced.sync_s}), synced)
+            groups, metrics = self.roll_out(synced, self.rounds_done)
+        metrics["time/sync_s"] = synced.sync_s
+        return self.with_staleness(self.score_groups(groups, metrics, self.rounds_done), synced)
 
-    def roll_out(
-        self, synced: SyncedEngine, indices: Sequence[int], round_index: int
-    ) -> tuple[list[TrajectoryGroup], dict[str, float]]:
+    def roll_out(self, synced: SyncedEngine, round_index: int) -> tuple[list[TrajectoryGroup], dict[str, float]]:
         """Let the engine's weights try a round's prompts; also return what was measured.
 
         Raises:
             RolloutStopped: This process was asked to end.
         """
         started = time.perf_counter()
-        groups = self.runner.run(
+        groups, statistics, metrics = self.rollout.run(
             synced.engine,
-            [self.prompts[i] for i in indices],
-            sampling=self.sampling,
-            group_size=self.group_size,
+            range(self.trainer.global_rank, self.plan.prompts_per_round, self.trainer.world_size),
+            self._order.round(round_index),
+            round_index=round_index,
             seed=random.Random(f"{self.plan.seed}/{round_index}").getrandbits(62),
             should_stop=synced.should_stop,
         )
         rollout_s = time.perf_counter() - started
-        return groups, {"time/rollout_s": rollout_s, **work_metrics(groups, self.runner.statistics, rollout_s)}
+        return groups, {
+            "time/rollout_s": rollout_s,
+            **work_metrics(groups, statistics, rollout_s),
+            **metrics,
+        }
 
-    def score_groups(self, groups: Sequence[TrajectoryGroup], metrics: dict[str, float]) -> Round:
+    def score_groups(self, groups: Sequence[TrajectoryGroup], metrics: dict[str, float], round_index: int) -> Round:
         """Score groups and compare their trajectories."""
         started = time.perf_counter()
         scored = tuple(self.comparison.reward.score_group(group) for group in groups)
         reward_s = time.perf_counter() - started
         return Round(
-            samples=[self.comparison.samples(group) for group in scored],
+            samples=[self.comparison.samples(group, round_index) for group in scored],
             scored_groups=scored,
             metrics=metrics | {"time/reward_s": reward_s},
         )
@@ -207,7 +216,7 @@ class RolloutStream(TrainingStream):
             EngineError: More than the rounds ahead explain, or the samples come from the future.
         """
         trajectories = [t for group in drawn.scored_groups for t in group.group.trajectories]
-        versions = {turn.completion.policy_version for t in trajectories for turn in t.turns}
+        versions = {turn.completion.policy_version for t in trajectories for turn in t.turns[t.given_turns :]}
         present = self.trainer.global_step
         limit = self.rounds_ahead * self.plan.updates_per_round
         if versions and not present - limit <= min(versions) <= max(versions) <= present:

@@ -16,9 +16,20 @@ LOSS = (
     *("--model.loss.entropy", "{weight: 0.05, target: 3.0, change: 0.01}"),
     *("--model.loss.covariance_clip", "{low: 0.1, high: 5.0}"),
 )
+GUIDANCE = (
+    *("--data.references", "embedded:train.stepwise.jsonl", "--data.advantages", "TeacherAligned"),
+    *(
+        "--data.guidance.dynamic_sampling",
+        "{max_refills: 1}",
+        "--data.guidance.hints",
+        "{attempts: 1, decay_rounds: 9}",
+    ),
+    *("--data.guidance.teacher_in_group", "{weight: 0.5}", "--data.guidance.imitation", "{weight: 0.1}"),
+)
 CASES = {
     "losses": (*LOSS, "--data.advantages", "GDPO", "--data.mask_truncated", "true"),
     "gspo": ("--model.loss", "GSPOLoss", "--data.advantages", "LeaveOneOut", "--data.steps_per_round", "2"),
+    "guidance": GUIDANCE,
 }
 
 

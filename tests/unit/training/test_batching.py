@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from mentor_pl.training.batching import (
     step_statistics,
     step_sums,
 )
+from mentor_pl.training.samples import Source
 from tests.unit.training.samples import GIVEN, SAMPLED, sample, two_groups
 
 # Prompt 7 8; one sample of 20 2, a tool result 9, then 2; another one of 21 only; and one of another prompt 5.
@@ -21,6 +24,7 @@ FLAT = {
     "target_ids": [20, 2, 2, 21, 22, 2],
     "sampling_logprobs": [-0.5, -0.5, -0.5, -0.25, -0.75, -0.75],
     "advantages": [1.0, 1.0, 1.0, -1.0, 0.5, 0.5],
+    "source": [0] * 6,
     "trajectory_index": [0, 0, 0, 1, 2, 2],
 }
 
@@ -66,7 +70,13 @@ def test_the_predicting_token_stands_right_before_the_predicted_one():
 def test_an_empty_batch_is_one_masked_position(make):
     batch = make([], pad_token_id=3, num_loss_tokens=6.0)
     assert (batch.input_ids.tolist(), batch.position_ids.tolist()) == ([[3]], [[0]])
-    assert flat(batch) == {"target_ids": [], "sampling_logprobs": [], "advantages": [], "trajectory_index": []}
+    assert flat(batch) == {
+        "target_ids": [],
+        "sampling_logprobs": [],
+        "advantages": [],
+        "source": [],
+        "trajectory_index": [],
+    }
     assert batch.target_positions.tolist() == []
 
 
@@ -107,11 +117,14 @@ def test_split_evenly_loses_nothing():
 
 def test_what_is_known_of_a_whole_step():
     untrained = sample([5], (GIVEN, [22]))
-    sums = step_sums([*SAMPLES, untrained])
-    assert sums == [6.0, 3.0, -0.5 * 3 - 0.25 - 0.75 * 2, 3.0 - 1.0 + 1.0]
+    teacher = replace(SAMPLES[1], source=Source.TEACHER)
+    imitated = replace(SAMPLES[2], source=Source.IMITATED)
+    sums = step_sums([*SAMPLES, untrained, teacher, imitated])
+    assert sums == [7.0, 2.0, 4.0, 6.0, -0.5 * 3 - 0.25 - 0.75 * 2, 3.0 - 1.0 + 1.0]
     assert step_statistics(*sums) == {
-        "num_loss_tokens": 6.0,
-        "num_trajectories": 3.0,
+        "num_loss_tokens": 7.0,
+        "num_imitated_tokens": 2.0,
+        "num_trajectories": 4.0,
         "mean_sampling_logprob": -3.25 / 6,
         "mean_advantage": 0.5,
     }
@@ -121,3 +134,10 @@ def test_what_is_known_of_a_whole_step():
 def test_samples_without_trained_tokens_have_no_index():
     batch = padded_batch([sample([5], (GIVEN, [22])), *SAMPLES], pad_token_id=0, num_loss_tokens=6.0)
     assert batch.trajectory_index.tolist() == [0, 0, 0, 1, 2, 2]
+
+
+def test_a_sample_knows_whose_tokens_it_trains_on_and_what_they_weigh():
+    teacher = replace(SAMPLES[0], source=Source.TEACHER, weight=0.5)
+    batch = packed_batch([SAMPLES[1], teacher], pad_token_id=0, num_loss_tokens=4.0)
+    assert batch.source.tolist() == [0, 1, 1, 1]
+    assert batch.advantages.tolist() == [-1.0, 0.5, 0.5, 0.5]

@@ -33,12 +33,16 @@ def test_a_trajectory_is_trained_on_where_the_student_sampled():
         turns=(turn((7, 8), (20, 2), (-0.1, -0.2)), turn((9,), (2,), (-0.3,))),
         stop_reason=StopReason.ANSWERED,
     )
-    sample = sample_from_trajectory(trajectory, 1.5)
+    sample = sample_from_trajectory(trajectory, [1.5] * len(trajectory.turns))
     assert sample.token_ids.tolist() == [7, 8, 20, 2, 9, 2]
     assert sample.loss_mask.int().tolist() == [0, 0, 1, 1, 0, 1]
     assert sample.sampling_logprobs.tolist() == pytest.approx([0, 0, -0.1, -0.2, 0, -0.3])
     assert sample.advantages.tolist() == [0, 0, 1.5, 1.5, 0, 1.5]
     assert (sample.prompt_length, sample.num_loss_tokens) == (2, 3)
+    assert sample_from_trajectory(trajectory, [1.5, -0.5]).advantages.tolist() == [0, 0, 1.5, 1.5, 0, -0.5]
+    hinted = sample_from_trajectory(replace(trajectory, given_turns=1), [1.5, -0.5])
+    assert hinted.loss_mask.int().tolist() == [0, 0, 0, 0, 0, 1]
+    assert (hinted.advantages.tolist(), hinted.prompt_length) == ([0, 0, 0, 0, 0, -0.5], 2)
 
 
 def solution(*messages, call_ids=("call_0", "call_1")):

@@ -1,0 +1,65 @@
+"""The rungs between imitation and exploration, as one setting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mentor_pl.errors import ConfigError
+from mentor_pl.guidance.dynamic_sampling import DynamicSampling
+from mentor_pl.guidance.hints import Hints
+from mentor_pl.guidance.imitation import Imitation
+from mentor_pl.guidance.teacher_in_group import TeacherInGroup
+from mentor_pl.rewards.base import NoScore
+from mentor_pl.rewards.program import RewardProgram
+from mentor_pl.trajectory import TrajectoryGroup
+
+
+@dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads the fields of a default from its __dict__
+class Guidance:
+    """Guidance by the teacher beyond the reward. Each part may be left out; without all of them, only the reward guides.
+
+    Attributes:
+        success: Name of the reward term whose score of at least 0.5 is a success.
+        dynamic_sampling: Replaces prompts whose groups hold no signal.
+        hints: Attempts behind the teacher's first calls.
+        teacher_in_group: The teacher's solution as a member of the group.
+        imitation: The teacher's solution as a supervised term.
+    """
+
+    success: str = "correct"
+    dynamic_sampling: DynamicSampling | None = None
+    hints: Hints | None = None
+    teacher_in_group: TeacherInGroup | None = None
+    imitation: Imitation | None = None
+
+    @property
+    def adds_teacher_tokens(self) -> bool:
+        """Whether tokens of the teacher's are trained on."""
+        return self.teacher_in_group is not None or self.imitation is not None
+
+    def check(self, reward: RewardProgram) -> None:
+        """Check that the reward program can tell what a success is.
+
+        Raises:
+            ConfigError: It has no such term.
+        """
+        asks = self.dynamic_sampling or self.hints or self.teacher_in_group
+        names = [term.name for term in reward.terms]
+        if asks and self.success not in names:
+            raise ConfigError(
+                f"data.guidance.success is {self.success!r}, which is not a term of the reward program; the terms are {', '.join(names)}"
+            )
+
+    def successes(self, reward: RewardProgram, group: TrajectoryGroup) -> list[bool]:
+        """Tell which trajectories of a group succeed. What the infrastructure broke does not."""
+        component = next(term.component for term in reward.terms if term.name == self.success)
+        return self.of_scores(component.score_group(group), group)
+
+    @staticmethod
+    def of_scores(scores: Sequence[float | NoScore], group: TrajectoryGroup) -> list[bool]:
+        """As `successes`, from the scores of the term. What could not be told is no success."""
+        return [
+            not isinstance(score, NoScore) and score >= 0.5 and not trajectory.failed_infrastructure
+            for score, trajectory in zip(scores, group.trajectories, strict=True)
+        ]
