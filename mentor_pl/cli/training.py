@@ -103,7 +103,7 @@ class MentorCLI(LightningCLI):
     @property
     def _settings(self) -> Any:
         """The settings of the present subcommand."""
-        return self.config[str(self.subcommand)]
+        return self.config[self.subcommand] if self.subcommand else self.config
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's folder and our callbacks, each with its keys."""
