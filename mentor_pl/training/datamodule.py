@@ -18,7 +18,7 @@ from mentor_pl.engines.base import SamplingParams
 from mentor_pl.errors import ConfigError
 from mentor_pl.files.references import read_references
 from mentor_pl.guidance import Guidance
-from mentor_pl.reference import Reference, group_by_prompt
+from mentor_pl.reference import group_by_prompt
 from mentor_pl.references.replay import with_expected_state
 from mentor_pl.rewards.program import RewardProgram
 from mentor_pl.rollout.limits import RolloutLimits
@@ -28,16 +28,12 @@ from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.training import compatibility
 from mentor_pl.training.ahead_stream import AheadRolloutStream
 from mentor_pl.training.comparison import GroupComparison
+from mentor_pl.training.context_room import ContextRoom
 from mentor_pl.training.evaluation_stream import EvaluationStream
 from mentor_pl.training.module import MentorModule
 from mentor_pl.training.rounds import StreamPlan, StreamPosition
-from mentor_pl.training.samples import Sample, sample_from_reference
 from mentor_pl.training.splits import named_files
-from mentor_pl.training.stream import (
-    ReferenceStream,
-    RolloutStream,
-    TrainingStream,
-)
+from mentor_pl.training.stream import ReferenceStream, RolloutStream, TrainingStream
 
 
 class MentorDataModule(LightningDataModule):
@@ -178,12 +174,12 @@ class MentorDataModule(LightningDataModule):
         return self._stream
 
     def _training_stream(self) -> TrainingStream:
-        prompts = self._fitting(self.prompts["train"], "train")
+        prompts = self._room.prompts(self.prompts["train"], "train")
         if self.train_on == "references":
             return ReferenceStream(
                 trainer=self._trainer,
                 controller=self._module.controller,
-                samples=self._solutions(prompts),
+                samples=self._room.solutions(prompts),
                 plan=self.plan,
             )
         assert self.reward is not None  # checked at construction
@@ -197,7 +193,7 @@ class MentorDataModule(LightningDataModule):
                 advantages=self.advantages,
                 mask_truncated=self.mask_truncated,
                 guidance=self.guidance,
-                solution=self._solution,
+                solution=self._room.solution,
             ),
             sampling=self.sampling,
             group_size=self.group_size,
@@ -212,7 +208,7 @@ class MentorDataModule(LightningDataModule):
                 controller=self._module.controller,
                 runner=self.runner,
                 split=split,
-                prompts=self._fitting(self.prompts[split], split),
+                prompts=self._room.prompts(self.prompts[split], split),
                 sampling=self.evaluation_sampling,
                 batch_size=self.evaluation_batch_size,
                 seed=self.plan.seed,
@@ -257,6 +253,10 @@ class MentorDataModule(LightningDataModule):
             protocol=self.protocol, toolbox=self.toolbox, limits=self.limits, max_context=max_context(student)
         )
 
+    @functools.cached_property
+    def _room(self) -> ContextRoom:
+        return ContextRoom(self.runner, skip=self.overlong_prompts == "skip", imitate_reasoning=self.imitate_reasoning)
+
     @property
     def _trainer(self) -> Trainer:
         if self.trainer is None:
@@ -266,39 +266,6 @@ class MentorDataModule(LightningDataModule):
     @property
     def _module(self) -> MentorModule:
         return cast(MentorModule, self._trainer.lightning_module)
-
-    def _fitting(self, prompts: list[Prompt], split: str) -> list[Prompt]:
-        """Leave out, or refuse, prompts that leave no room for an answer."""
-        lengths = {p[0].reference_id: len(self.runner.prompt_ids(p[0])) + 1 for p in prompts}
-        overlong = self._overlong(lengths, f"prompts of {split!r}")
-        return [p for p in prompts if p[0].reference_id not in overlong]
-
-    def _solutions(self, prompts: list[Prompt]) -> list[Sample]:
-        """Lay out every teacher's solution of every prompt; those that are longer than the context are left out, or refused."""
-        samples = {
-            reference.reference_id: sample_from_reference(
-                reference, self.protocol, self.runner.offered(reference), imitate_reasoning=self.imitate_reasoning
-            )
-            for prompt in prompts
-            for reference in prompt
-        }
-        overlong = self._overlong({i: len(sample.token_ids) for i, sample in samples.items()}, "solutions")
-        return [sample for i, sample in samples.items() if i not in overlong]
-
-    def _solution(self, reference: Reference) -> Sample | None:
-        """Lay out one teacher's solution for guidance; None where there is none, or it is too long for the student's context."""
-        offered = self.runner.offered(reference)
-        sample = (
-            sample_from_reference(reference, self.protocol, offered, imitate_reasoning=self.imitate_reasoning)
-            if reference.messages
-            else None
-        )
-        return None if sample is None or len(sample.token_ids) > self.runner.max_context else sample
-
-    def _overlong(self, lengths: dict[str, int], what: str) -> set[str]:
-        return compatibility.find_overlong(
-            lengths, what=what, max_context=self.runner.max_context, skip=self.overlong_prompts == "skip"
-        )
 
     def teardown(self, stage: str) -> None:
         """Give up a rollout that nobody waits for any more."""
