@@ -87,7 +87,7 @@ class Runs:
         return AtomicCheckpointIO().load_checkpoint(self.checkpoint(name, step))["state_dict"]
 
     def log(self, name: str) -> list[dict[str, float]]:
-        """Return what was logged of every step, but for times and what an engine computed, which depends on the ranks."""
+        """Return what was logged of every update, but for times and what an engine computed, which depends on the ranks."""
         with open(self.folder / name / "metrics.csv") as file:
             return [
                 {
@@ -96,6 +96,7 @@ class Runs:
                     if value and "time/" not in key and "engine/" not in key
                 }
                 for row in csv.DictReader(file)
+                if row["train/reward"]  # the others are evaluations, which not every run has
             ]
 
 
