@@ -15,7 +15,7 @@ from typing import Any
 import transformers
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
@@ -45,6 +45,16 @@ _RUNS = Path("runs")
 _RUN_DIR_ENV = "MENTOR_PL_RUN_DIR"
 """Tells the processes that Lightning launches for further ranks which folder the first one chose."""
 
+_CALLBACKS: dict[str, type[Callback]] = {
+    "checkpoint": RunCheckpoint,
+    "recorder": TrajectoryRecorder,
+    "summary": RunSummary,
+    "export": ExportStudent,
+    "guard": NonFiniteGuard,
+    "collapse": CollapseGuard,
+}
+"""The callbacks that every run has, by the keys of their settings."""
+
 
 class _Parser(OneLineErrors, LightningArgumentParser):
     """LightningCLI's parser, with errors of one line."""
@@ -57,11 +67,7 @@ class _Parser(OneLineErrors, LightningArgumentParser):
         "trainer": Group(Trainer),
         "model": Group(MentorModule),
         "data": Group(MentorDataModule),
-        "checkpoint": Group(RunCheckpoint),
-        "recorder": Group(TrajectoryRecorder),
-        "summary": Group(RunSummary),
-        "export": Group(ExportStudent),
-        "guard": Group(NonFiniteGuard),
+        **{key: Group(callback) for key, callback in _CALLBACKS.items()},
         "ckpt_path": str | Path | None,
         "weights_only": bool | None,
         "verbose": bool,
@@ -103,7 +109,10 @@ class MentorCLI(LightningCLI):
     @property
     def _settings(self) -> Any:
         """The settings of the present subcommand."""
-        return self.config[self.subcommand] if self.subcommand else self.config
+        return self._of_subcommand(self.config)
+
+    def _of_subcommand(self, config: Any) -> Any:
+        return config[self.subcommand] if self.subcommand else config
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's folder and our callbacks, each with its keys."""
@@ -114,13 +123,9 @@ class MentorCLI(LightningCLI):
             help="Folder of the run; a new one under runs/ by default, of which runs/last is the newest.",
         )
         parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
-        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+        for key, callback in _CALLBACKS.items():
+            parser.add_lightning_class_args(callback, key)
         parser.set_defaults({"checkpoint.filename": "{step}", "checkpoint.auto_insert_metric_name": True})
-        parser.add_lightning_class_args(TrajectoryRecorder, "recorder")
-        parser.add_lightning_class_args(RunSummary, "summary")
-        parser.add_lightning_class_args(ExportStudent, "export")
-        parser.add_lightning_class_args(NonFiniteGuard, "guard")
-        parser.add_lightning_class_args(CollapseGuard, "collapse")
 
     def _parse_ckpt_path(self) -> None:
         """A checkpoint gives weights and state, never settings: the command line says what it says."""
@@ -144,12 +149,13 @@ class MentorCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add what every run has, where the config does not say otherwise."""
-        config = self.config_init[str(self.subcommand)].trainer
+        settings = self._of_subcommand(self.config_init)
+        config = settings.trainer
         root = config["default_root_dir"]
         if config.get("logger") in (None, True):
             kwargs["logger"] = CSVLogger(root, name="", version="")
         if config.get("enable_checkpointing") is False:
-            self.config_init[str(self.subcommand)].checkpoint.switch_off()  # Lightning refuses the two together
+            settings.checkpoint.switch_off()  # Lightning refuses the two together
             kwargs["enable_checkpointing"] = True
         kwargs["plugins"] = [*_listed(config.get("plugins")), AtomicCheckpointIO()]
         # First, so that it is in place when others begin to evaluate.

@@ -68,7 +68,15 @@ def test_a_fit_config(name: str, tmp_path: Path) -> None:
     assert cli.datamodule.toolbox.specs
     assert cli.trainer.default_root_dir == str(tmp_path)
     assert {type(callback).__name__ for callback in cli.trainer.callbacks} >= {
-        *("GracefulStop", "ModelCheckpoint", "TrajectoryRecorder", "RunSummary", "ExportStudent", "NonFiniteGuard"),
+        *(
+            "GracefulStop",
+            "RunCheckpoint",
+            "TrajectoryRecorder",
+            "RunSummary",
+            "ExportStudent",
+            "NonFiniteGuard",
+            "CollapseGuard",
+        ),
     }
 
 
