@@ -137,7 +137,7 @@ def refusal(owner: Callable[..., Any], name: str, value: Any) -> str | None:
     Slower than `accepts`, but it knows the types of what is passed on as `**kwargs`.
     """
     parser = ArgumentParser(exit_on_error=False)
-    skip = set(parameters(owner)) - {name}
+    skip: set[str | int] = {parameter for parameter in parameters(owner) if parameter != name}
     try:
         if isinstance(owner, type):
             parser.add_class_arguments(owner, skip=skip, fail_untyped=False)
