@@ -20,6 +20,7 @@ from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.interpreter import MAX_OUTPUT_BYTES, interpreted, python_spec, refused_code
 from mentor_pl.tools.results import refused
 from mentor_pl.tools.sandbox.cell import Outcome
+from mentor_pl.tools.threads import check_workers
 
 
 class CommandInterpreter(ToolBackend):
@@ -50,9 +51,10 @@ class CommandInterpreter(ToolBackend):
         workers: int = 2,
         name: str = "python",
     ) -> None:
-        for key, value in (("timeout_s", timeout_s), ("max_output_chars", max_output_chars), ("workers", workers)):
+        for key, value in (("timeout_s", timeout_s), ("max_output_chars", max_output_chars)):
             if value <= 0:
                 raise ConfigError(f"CommandInterpreter.{key} is {value}; it must be above 0")
+        check_workers("CommandInterpreter", workers)
         if not command or shutil.which(command[0]) is None:
             raise ConfigError(
                 f"CommandInterpreter.command: {command[:1] or 'nothing'} is not a program on this machine"

@@ -13,6 +13,7 @@ from mentor_pl.messages import ToolCall, ToolResult, ToolSpec
 from mentor_pl.reference import Reference
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.results import failed, refused
+from mentor_pl.tools.threads import check_workers
 from mentor_pl.tools.workers.process import FunctionWorker, Question, SessionChild, WorkerLost, run_or_explain
 
 
@@ -47,9 +48,10 @@ class PythonFunctions(ToolBackend):
         max_output_chars: int = 10_000,
         slow: bool = False,
     ) -> None:
-        for name, value in (("timeout_s", timeout_s), ("workers", workers), ("max_output_chars", max_output_chars)):
+        for name, value in (("timeout_s", timeout_s), ("max_output_chars", max_output_chars)):
             if value <= 0:
                 raise ConfigError(f"PythonFunctions.{name} is {value}; it must be above 0")
+        check_workers("PythonFunctions", workers)
         self.slow = slow
         self._module, self._functions = module, functions
         self._timeout_s, self._max_output_chars = timeout_s, max_output_chars

@@ -18,6 +18,7 @@ from mentor_pl.tools.sandbox import kernel
 from mentor_pl.tools.sandbox.cell import Outcome
 from mentor_pl.tools.sandbox.readable import readable_paths
 from mentor_pl.tools.sandbox.sandbox import Sandbox, Settings
+from mentor_pl.tools.threads import check_workers
 
 _MAX_CODE_CHARS = 200_000
 MAX_OUTPUT_BYTES = 1 << 20
@@ -66,9 +67,10 @@ class PythonInterpreter(ToolBackend):
             "disk_mb": disk_mb,
             "max_output_chars": max_output_chars,
         }
-        for key, value in {**limits, "workers": workers}.items():
+        for key, value in limits.items():
             if value <= 0:
                 raise ConfigError(f"PythonInterpreter.{key} is {value}; it must be above 0")
+        check_workers("PythonInterpreter", workers)
         if reason := kernel.unsupported():
             raise ConfigError(
                 f"PythonInterpreter cannot confine code on this machine: {reason}. Use CommandInterpreter with a confinement that "

@@ -8,7 +8,26 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from mentor_pl.errors import ConfigError
+
 Result = TypeVar("Result")
+
+MAX_WORKERS = 1024
+"""More calls at once than any machine serves; what is made for each worker would fill the memory first."""
+
+
+def check_workers(owner: str, workers: int) -> None:
+    """Refuse a number of workers that cannot be.
+
+    Args:
+        owner: The class that takes it.
+        workers: How many calls are to run at once.
+
+    Raises:
+        ConfigError: It is not from 1 to `MAX_WORKERS`.
+    """
+    if not 1 <= workers <= MAX_WORKERS:
+        raise ConfigError(f"{owner}.workers is {workers}; it must be above 0 and at most {MAX_WORKERS}")
 
 
 class DaemonThreads:

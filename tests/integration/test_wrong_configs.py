@@ -17,7 +17,7 @@ from tests.unit.cli.wrong_configs import (
     write,
 )
 
-COUNT = int(os.environ.get("MENTOR_PL_WRONG_CONFIGS", "200"))
+COUNT = int(os.environ.get("MENTOR_PL_WRONG_CONFIGS", "60"))
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60 + 4 * COUNT)]
 

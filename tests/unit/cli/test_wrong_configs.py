@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mentor_pl.cli import training
 from tests.unit.cli.wrong_configs import (
     Case,
     answer,
@@ -39,6 +40,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_default_itself_comes_to_the_student(default: dict[str, Any], here: Path) -> None:
     assert answer(write(Case(keys=(), value=None, config=default), here)).status is None
+
+
+def test_the_schema_knows_every_key_of_the_command(default: dict[str, Any]) -> None:
+    assert default.keys() <= training._Parser.schema.keys()
 
 
 @pytest.mark.parametrize("seed", range(12))

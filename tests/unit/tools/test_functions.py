@@ -296,6 +296,12 @@ def test_a_limit_that_is_no_limit_is_refused() -> None:
         PythonFunctions("mentor_pl.tools.arithmetic", timeout_s=0)
 
 
+@pytest.mark.parametrize("workers", [0, 10**20])
+def test_a_number_of_workers_that_cannot_be_is_refused(workers: int) -> None:
+    with pytest.raises(ConfigError, match=f"PythonFunctions.workers is {workers}; it must be above 0 and at most 1024"):
+        PythonFunctions("mentor_pl.tools.arithmetic", workers=workers)
+
+
 def test_tools_and_their_workers_do_without_torch() -> None:
     modules = "mentor_pl.tools.functions, mentor_pl.tools.toolbox, mentor_pl.tools.workers.serve"
     script = f"import sys, {modules}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"

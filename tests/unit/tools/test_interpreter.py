@@ -276,6 +276,14 @@ def test_a_limit_that_is_no_limit_is_refused() -> None:
         PythonInterpreter(memory_mb=0)
 
 
+@pytest.mark.parametrize("workers", [0, 10**20])
+def test_a_number_of_workers_that_cannot_be_is_refused(workers: int) -> None:
+    with pytest.raises(ConfigError, match=f"PythonInterpreter.workers is {workers}; it must be above 0 and at most"):
+        PythonInterpreter(workers=workers)
+    with pytest.raises(ConfigError, match=f"CommandInterpreter.workers is {workers}; it must be above 0 and at most"):
+        CommandInterpreter([sys.executable], workers=workers)
+
+
 @pytest.mark.parametrize(
     ("code", "status", "content"),
     [
