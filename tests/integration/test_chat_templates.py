@@ -31,6 +31,25 @@ MORE = (
 FILES = [*TRL, *MORE]
 # They show tools, but write assistants' calls nowhere.
 NO_CALLS = {"lfm2", "lfm2_training"}
+# Of llama.cpp's. docs/chat_templates.md names them too.
+REFUSED = {"fireworks-ai-llama-3-firefunction-v2": "it wants a variable `functions` beside the tools"}
+_THOUGHT = "test_reasoning_reads_back_and_holds_no_call"
+_NO_ADDITIONAL = "an object in a tool's parameters must have `additionalProperties`, which the template reads"
+KNOWN_FAILURES = {
+    ("Apriel-1.6-15b-Thinker-fixed", _THOUGHT): "words open the thought, so one that is cut short reads as the answer",
+    ("Cohere2MoE", _THOUGHT): "<|START_TEXT|> after a thought reads as a part of the answer",
+    ("Kimi-K2-Thinking", _THOUGHT): "the template puts an empty thought of its own behind ours",
+    ("deepseek-ai-DeepSeek-V3.2", _THOUGHT): "the template puts a second </think> behind our thought",
+    ("mistralai-Ministral-3-14B-Reasoning-2512", _THOUGHT): "the template refuses a turn of thought alone",
+    **{
+        ("CohereForAI-c4ai-command-r-plus-tool_use", test): _NO_ADDITIONAL
+        for test in (
+            "test_what_follows_calls_is_what_the_template_writes",
+            "test_what_follows_an_answer_is_what_the_template_writes",
+            "test_foreign_text_never_becomes_a_control_token",
+        )
+    },
+}
 
 TOOL = ToolSpec(
     name="look_up",
@@ -64,7 +83,20 @@ CALLS = {
 
 @pytest.fixture(scope="module", params=FILES, ids=lambda file: file.stem)
 def protocol(request):
-    return ChatProtocol(script.tokenizer_for(request.param.read_text(encoding="utf-8"), request.param.stem))
+    tokenizer = script.tokenizer_for(request.param.read_text(encoding="utf-8"), request.param.stem)
+    if request.param.stem in REFUSED:
+        with pytest.raises(ChatFormatError):
+            ChatProtocol(tokenizer)
+        pytest.skip(f"refused: {REFUSED[request.param.stem]}")
+    return ChatProtocol(tokenizer)
+
+
+@pytest.fixture(autouse=True)
+def known_failure(request):
+    """Mark what is known to fail; strictly, so that a mended one asks to be taken off the list."""
+    file = request.node.callspec.params.get("protocol") if hasattr(request.node, "callspec") else None
+    if file and (reason := KNOWN_FAILURES.get((file.stem, request.node.originalname))):
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
 
 
 def text_of(protocol, ids):
