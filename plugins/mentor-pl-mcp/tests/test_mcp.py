@@ -191,7 +191,7 @@ def test_a_server_dies_with_its_trainer() -> None:
     trainer.kill()
     trainer.wait()
     trainer.stdout.close()
-    deadline = time.monotonic() + 1.0
+    deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         try:
             os.kill(pid, 0)

@@ -128,9 +128,9 @@ def test_5_000_fuzzed_texts_give_calls_or_errors():
 
 
 @pytest.mark.integration
-def test_100_000_fuzzed_texts_give_calls_or_errors():
-    valid, refused = check_fuzzed(100_000, seed=1)
-    assert min(valid, refused) > 10_000
+def test_20_000_fuzzed_texts_give_calls_or_errors():
+    valid, refused = check_fuzzed(20_000, seed=1)
+    assert min(valid, refused) > 2_000
 
 
 def test_random_tokens_give_calls_or_errors(protocol):
