@@ -7,7 +7,7 @@ from importlib import metadata
 
 from packaging.requirements import Requirement
 
-EXTRAS = ("plot", "gguf", "collect", "search", "parquet", "vllm", "test")
+EXTRAS = ("plot", "gguf", "collect", "search", "parquet", "hub", "vllm", "test")
 HEADER = """\
 # The versions that CI ran with. To repeat the quickstart exactly: PIP_CONSTRAINT=constraints.txt bash scripts/quickstart.sh
 # Made by: python scripts/freeze.py > constraints.txt"""
