@@ -98,15 +98,17 @@ def test_two_processes_cannot_use_one_folder(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from mentor_pl.training.run_folder import RunFolder\n"
         "from mentor_pl.errors import ConfigError\n"
-        "try: RunFolder(Path(sys.argv[1]))\n"
-        "except ConfigError as error: print(error); sys.exit(7)\n"
+        "for _ in range(2):\n"
+        "    try: RunFolder(Path(sys.argv[1])); print('taken', flush=True)\n"
+        "    except ConfigError as error: print(error, flush=True)\n"
+        "    sys.stdin.readline()\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
-    second = subprocess.run(command, capture_output=True, text=True)
-    assert second.returncode == 7, second.stderr
-    assert "is used by process " in second.stdout
-    folder.close()
-    assert subprocess.run(command, capture_output=True).returncode == 0
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as second:
+        assert second.stdout is not None
+        assert "is used by process " in second.stdout.readline()
+        folder.close()
+        assert second.communicate("\n\n")[0] == "taken\n"
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
