@@ -158,8 +158,9 @@ class MentorCLI(LightningCLI):
             settings.checkpoint.switch_off()  # Lightning refuses the two together
             kwargs["enable_checkpointing"] = True
         kwargs["plugins"] = [*_listed(config.get("plugins")), AtomicCheckpointIO()]
-        # First, so that it is in place when others begin to evaluate.
-        callbacks = [GracefulStop(), *_listed(config.get("callbacks"))]
+        listed = _listed(config.get("callbacks"))
+        stops = [c for c in listed if isinstance(c, GracefulStop)] or [GracefulStop()]
+        callbacks = [*stops, *(c for c in listed if c not in stops)]  # in place when others begin to evaluate
         if config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(RichProgressBar())
         kwargs["callbacks"] = callbacks
@@ -228,8 +229,7 @@ def _check_trainer(config: Any) -> None:
         ConfigError: Naming the key.
     """
     for key in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
-        value = config.get(key)
-        if isinstance(value, (int, float)) and value <= 0:
+        if isinstance(value := config.get(key), (int, float)) and value <= 0:
             raise ConfigError(f"trainer.{key} is {value}; it must be positive")
     if str(config.get("strategy")).endswith(("_spawn", "_fork", "_notebook")):
         strategy = config.get("strategy")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mentor_pl.callbacks.graceful_stop import GracefulStop
 from mentor_pl.cli.main import main
 from mentor_pl.cli.training import MentorCLI, SaveConfig, _Parser
 from mentor_pl.plugins import find_plugins
@@ -78,6 +79,13 @@ def test_a_fit_config(name: str, tmp_path: Path) -> None:
             "CollapseGuard",
         ),
     }
+
+
+def test_a_graceful_stop_of_ones_own_takes_the_place_of_the_usual_one(tmp_path: Path) -> None:
+    stop = ("--trainer.callbacks+=mentor_pl.callbacks.graceful_stop.GracefulStop", "--trainer.callbacks.grace_s=30")
+    cli = instantiate(f"--config={CONFIGS / 'mentor.yaml'}", f"--run_dir={tmp_path}", *stop)
+    stops = [callback for callback in cli.trainer.callbacks if isinstance(callback, GracefulStop)]
+    assert [stop.grace_s for stop in stops] == [30.0]
 
 
 @pytest.mark.parametrize("name", named("overlay"))

@@ -60,7 +60,12 @@ def test_a_rollout_stuck_in_its_tools_is_given_up(tmp_path: Path, strategy: tupl
     (tmp_path / "stuck_tools.py").write_text(STUCK_TOOLS)
     (tmp_path / "noted_engine.py").write_text(NOTED_ENGINE)
     tools = [{"class_path": "PythonFunctions", "init_args": {"module": "stuck_tools", "timeout_s": 3600.0}}]
-    parts = ("--data.tools", json.dumps(tools), "--model.engine", "noted_engine.NotedEngine")
+    # Far longer than giving the rollout up takes, even on a busy machine: a thread that ends the run closes no engine.
+    patient = {"class_path": "mentor_pl.callbacks.graceful_stop.GracefulStop", "init_args": {"grace_s": 120.0}}
+    parts = (
+        *("--data.tools", json.dumps(tools), "--model.engine", "noted_engine.NotedEngine"),
+        *("--trainer.callbacks", json.dumps([patient])),
+    )
     command = runs.command("run", *strategy, *parts, "--trainer.max_steps", "50")
     process = subprocess.Popen(
         [sys.executable, "-m", "mentor_pl", *command],
