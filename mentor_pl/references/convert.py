@@ -74,7 +74,8 @@ def convert(
             report.reasons[reason] += 1
             report.examples.setdefault(reason, where)
         if not report.written:
-            why = "; ".join(f"{reason} ({count})" for reason, count in report.reasons.most_common(3))
+            most = report.reasons.most_common(3)
+            why = "; ".join(f"{reason} ({count}, first at {report.examples[reason]})" for reason, count in most)
             raise DataFileError(f"{source}: no reference could be made of it: {why or 'it is empty'}")
 
     write_references(output, held())

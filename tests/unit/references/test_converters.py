@@ -301,7 +301,7 @@ def test_a_source_that_yields_nothing_writes_nothing(tmp_path):
     def pieces(path):
         yield Rejected(where="x:1", reason="no")
 
-    with pytest.raises(DataFileError, match=r"no reference could be made of it: no \(1\)"):
+    with pytest.raises(DataFileError, match=r"no reference could be made of it: no \(1, first at .*:1\)"):
         convert(pieces, tmp_path / "x", tmp_path / "refs.jsonl", judges=[])
     assert list(tmp_path.iterdir()) == []
 
