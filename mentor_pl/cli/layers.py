@@ -47,7 +47,7 @@ def read_layers(argv: Sequence[str], positional: Sequence[str] = ()) -> list[Lay
     """
     unnamed = list(positional)
     layers: list[Layer] = []
-    for option, value in _options(argv):
+    for option, value in options(argv):
         if option in CONFIG_OPTIONS:
             layers.append(_read_config(value))
         elif option is not None:
@@ -58,7 +58,8 @@ def read_layers(argv: Sequence[str], positional: Sequence[str] = ()) -> list[Lay
     return layers
 
 
-def _options(argv: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
+def options(argv: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
+    """Give each argument as its name and value; no name where it has none, no value where it is a flag."""
     rest = list(argv)
     while rest:
         word = rest.pop(0)

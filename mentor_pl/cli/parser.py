@@ -62,6 +62,11 @@ class OneLineErrors(_Parser):
         """Add an instantiator before the one for all classes, which would hide it."""
         super().add_instantiator(_Guarded(instantiator), class_type, subclasses=subclasses, prepend=True)
 
+    @staticmethod
+    def prepared(argv: Sequence[str]) -> list[str]:
+        """Return the arguments as they are parsed; errors speak of them as they were given."""
+        return list(argv)
+
     def parse_args(self, args: Any = None, *rest: Any, **options: Any) -> Any:
         """Parse; whatever jsonargparse raises is a usage error."""
         if _argv.get() is not None:  # the parser of a nested config
@@ -69,7 +74,7 @@ class OneLineErrors(_Parser):
         self._given = list(sys.argv[1:] if args is None else args)
         token, folder = _argv.set(self._given), _folder.set(Path.cwd())
         try:
-            return super().parse_args(args, *rest, **options)
+            return super().parse_args(self.prepared(self._given), *rest, **options)
         except MentorError:
             raise
         except Exception as failure:  # a value so odd that jsonargparse's own code fails on it

@@ -30,6 +30,7 @@ from mentor_pl.callbacks.recorder import TrajectoryRecorder
 from mentor_pl.callbacks.summary import RunSummary
 from mentor_pl.cli.diagnosis import Group, one_line
 from mentor_pl.cli.parser import OneLineErrors, constructor_error, refuse_nulls
+from mentor_pl.cli.replacement import with_replacement
 from mentor_pl.errors import ConfigError, MentorError, UsageError
 from mentor_pl.plugins import find_plugins
 from mentor_pl.training.checkpoint_file import read_checkpoint
@@ -59,6 +60,7 @@ _CALLBACKS: dict[str, type[Callback]] = {
 class _Parser(OneLineErrors, LightningArgumentParser):
     """LightningCLI's parser, with errors of one line."""
 
+    prepared = staticmethod(with_replacement)
     positional = ("subcommand",)
     schema = {
         "subcommand": str,
@@ -151,9 +153,8 @@ class MentorCLI(LightningCLI):
         """Add what every run has, where the config does not say otherwise."""
         settings = self._of_subcommand(self.config_init)
         config = settings.trainer
-        root = config["default_root_dir"]
         if config.get("logger") in (None, True):
-            kwargs["logger"] = CSVLogger(root, name="", version="")
+            kwargs["logger"] = CSVLogger(config["default_root_dir"], name="", version="")
         if config.get("enable_checkpointing") is False:
             settings.checkpoint.switch_off()  # Lightning refuses the two together
             kwargs["enable_checkpointing"] = True
