@@ -46,7 +46,7 @@ def parameters(owner: Callable[..., Any]) -> dict[str, Any]:
         else:
             added = parser.add_function_arguments(owner, fail_untyped=False)
         names = [name.partition(".")[0] for name in added]
-    except Exception:
+    except Exception:  # jsonargparse cannot describe a stranger's class; its own signature still names the arguments
         names = list(_signature(owner))
     nullable = {name for name, p in _signature(owner).items() if p.default is None}
     return {name: hints.get(name, Any) | None if name in nullable else hints.get(name, Any) for name in names}

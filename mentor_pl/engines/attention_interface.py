@@ -18,6 +18,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from mentor_pl.errors import EngineError
+
 KEYWORD = "attend"
 
 
@@ -147,4 +149,7 @@ def _eager(module: nn.Module) -> Callable[..., tuple[Tensor, Tensor | None]]:
         function = getattr(sys.modules[kind.__module__], "eager_attention_forward", None)
         if function is not None:
             return function
-    raise NotImplementedError(f"{type(module).__module__} has no eager_attention_forward")
+    raise EngineError(
+        f"{type(module).__qualname__} attends eagerly, but {type(module).__module__} has no eager_attention_forward to call; "
+        "set model.student's `attn_implementation` to sdpa"
+    )
