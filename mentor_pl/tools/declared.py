@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
-from mentor_pl.messages import ToolCall, ToolResult, ToolSpec
+from mentor_pl.messages import ToolCall, ToolResult
 from mentor_pl.reference import Reference
-from mentor_pl.tools.base import ToolBackend, ToolSession
+from mentor_pl.tools.base import ToolSession
 from mentor_pl.tools.prompt_tools import PromptTools
 
 
-class DeclaredTools(ToolBackend):
+class DeclaredTools(PromptTools):
     """Takes the tools that each prompt describes, and runs none of them.
 
     A call is checked against its schema. One that fits ends the trajectory (`StopReason.CALLED`, which counts as
@@ -21,33 +21,14 @@ class DeclaredTools(ToolBackend):
         described_by: Describes tools that a prompt only names; runs nothing. Closed together with this one.
     """
 
-    per_prompt = True
     parallel = True
-
-    def __init__(self, described_by: ToolBackend | None = None) -> None:
-        self._described_by = described_by
-        self._tools = PromptTools(described_by)
-
-    @property
-    def specs(self) -> tuple[ToolSpec, ...]:
-        """None: the tools belong to the prompts."""
-        return ()
-
-    def specs_for(self, reference: Reference) -> tuple[ToolSpec, ...]:
-        """Return the tools that the prompt describes."""
-        return self._tools.specs(reference)
 
     def session(self, reference: Reference | None = None) -> AbstractContextManager[ToolSession]:
         """Open a session for the tools of a prompt; calls share nothing."""
-        specs = () if reference is None else self._tools.specs(reference)
+        specs = () if reference is None else self.specs_for(reference)
 
         def run(call: ToolCall) -> ToolResult:
-            refusal = self._tools.refusal(call, specs)
+            refusal = self.refusal(call, specs)
             return refusal or ToolResult(call_id=call.call_id, content="[called]", final=True)
 
         return nullcontext(ToolSession(run=run))
-
-    def close(self) -> None:
-        """Close the backend that describes."""
-        if self._described_by is not None:
-            self._described_by.close()

@@ -12,17 +12,30 @@ from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.results import failed, refused
 
 
-class PromptTools:
-    """The tools of a prompt, described by itself or, where it only names them, by a backend.
+class PromptTools(ToolBackend):
+    """Base of a backend that takes the tools of a prompt, described by itself or, where it only names them, by a backend.
 
     Args:
-        described_by: Describes tools that a prompt only names; runs nothing. None where prompts describe their tools.
+        described_by: Describes tools that a prompt only names; runs nothing. Closed together with this one.
     """
 
-    def __init__(self, described_by: ToolBackend | None) -> None:
+    per_prompt = True
+
+    def __init__(self, described_by: ToolBackend | None = None) -> None:
+        self._described_by = described_by
         self._described = {spec.name: spec for spec in described_by.specs} if described_by is not None else {}
 
-    def specs(self, reference: Reference) -> tuple[ToolSpec, ...]:
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """None: the tools belong to the prompts."""
+        return ()
+
+    def close(self) -> None:
+        """Close the backend that describes."""
+        if self._described_by is not None:
+            self._described_by.close()
+
+    def specs_for(self, reference: Reference) -> tuple[ToolSpec, ...]:
         """Return the tools of a prompt.
 
         Raises:

@@ -7,14 +7,14 @@ from collections import defaultdict
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
-from mentor_pl.messages import ToolCall, ToolResult, ToolSpec
+from mentor_pl.messages import ToolCall, ToolResult
 from mentor_pl.reference import Reference
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.prompt_tools import PromptTools
 from mentor_pl.tools.results import failed
 
 
-class ReplayedTools(ToolBackend):
+class ReplayedTools(PromptTools):
     """Answers a call with what the teacher got for the same call in the prompt's reference. Runs nothing.
 
     Calls are the same where tool and arguments are. Arguments are compared as JSON values: 3 equals 3.0, keys have no
@@ -26,35 +26,24 @@ class ReplayedTools(ToolBackend):
         described_by: Describes tools that a prompt only names; runs nothing. Closed together with this one.
     """
 
-    per_prompt = True
     stateful = True
 
     def __init__(
         self, ignored_arguments: dict[str, list[str]] | None = None, described_by: ToolBackend | None = None
     ) -> None:
         self._ignored = {tool: frozenset(names) for tool, names in (ignored_arguments or {}).items()}
-        self._described_by = described_by
-        self._tools = PromptTools(described_by)
-
-    @property
-    def specs(self) -> tuple[ToolSpec, ...]:
-        """None: the tools belong to the prompts."""
-        return ()
-
-    def specs_for(self, reference: Reference) -> tuple[ToolSpec, ...]:
-        """Return the tools that the prompt describes."""
-        return self._tools.specs(reference)
+        super().__init__(described_by)
 
     def session(self, reference: Reference | None = None) -> AbstractContextManager[ToolSession]:
         """Open a session with the results of a prompt's reference."""
-        specs = () if reference is None else self._tools.specs(reference)
+        specs = () if reference is None else self.specs_for(reference)
         recorded: defaultdict[str, list[str]] = defaultdict(list)
         for call, content in () if reference is None else recorded_results(reference):
             recorded[self._key(call)].append(content)
         used: defaultdict[str, int] = defaultdict(int)
 
         def run(call: ToolCall) -> ToolResult:
-            if refusal := self._tools.refusal(call, specs):
+            if refusal := self.refusal(call, specs):
                 return refusal
             key = self._key(call)
             results = recorded.get(key)
@@ -70,11 +59,6 @@ class ReplayedTools(ToolBackend):
         ignored = self._ignored.get(call.name, frozenset()) | self._ignored.get("*", frozenset())
         arguments = {name: value for name, value in call.arguments.items() if name not in ignored}
         return json.dumps([call.name, _canonical(arguments)], sort_keys=True)
-
-    def close(self) -> None:
-        """Close the backend that describes."""
-        if self._described_by is not None:
-            self._described_by.close()
 
 
 def recorded_results(reference: Reference) -> list[tuple[ToolCall, str]]:

@@ -44,7 +44,7 @@ class PythonCallsFormat(ToolCallFormat):
         found: list[RawCall] = []
         position = 0
         while match := self._marker.search(text, position):
-            end = _expression_end(text, match.start("list"))
+            end = expression_end(text, match.start("list"))
             if end is None:  # an open bracket: up to the closing marker, or to the end
                 end = text.find(self._close, match.end()) if self._close else -1
                 end = len(text) if end < 0 else end
@@ -92,7 +92,7 @@ def _escaped_line_breaks(source: str) -> str:
     return _QUOTED.sub(lambda match: match[0].replace("\n", "\\n").replace("\r", "\\r"), source)
 
 
-def _expression_end(text: str, start: int) -> int | None:
+def expression_end(text: str, start: int) -> int | None:
     """Return where the brackets that a text opens are closed again, quotes respected; None where they are not."""
     depth, quote, position = 0, "", start
     while position < len(text):

@@ -7,6 +7,7 @@ import json
 import re
 from typing import Any
 
+from mentor_pl.chat.formats.python_calls import expression_end
 from mentor_pl.files.strict_json import strict_loads
 
 _NAMES = {"true": True, "false": False, "null": None, "none": None}
@@ -83,7 +84,10 @@ def python_calls(text: str) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     position = 1
     while match := re.compile(r"\s*([^\[\](){},\"'][^\[\](){}\"']*?)\s*\(").match(text, position):
-        end = _closing(text, match.end())
+        after = expression_end(text, match.end() - 1)  # from the bracket that the match ends with
+        if after is None:
+            raise CannotReadError("a call does not end")
+        end = after - 1
         items.append(call_item(match[1], _keywords(text[match.end() : end])))
         position = end + 1
         comma = re.compile(r"\s*,").match(text, position)
@@ -103,23 +107,3 @@ def _keywords(text: str) -> dict[str, Any]:
         if isinstance(failure, CannotReadError):
             raise
         raise CannotReadError("a call's arguments are no Python") from failure
-
-
-def _closing(text: str, start: int) -> int:
-    """Return where the bracket that was opened before `start` closes; brackets within quotes do not count."""
-    depth, quote, position = 1, "", start
-    while position < len(text):
-        character = text[position]
-        if quote:
-            if character == "\\":
-                position += 1
-            elif character == quote:
-                quote = ""
-        elif character in "\"'":
-            quote = character
-        else:
-            depth += (character == "(") - (character == ")")
-            if depth == 0:
-                return position
-        position += 1
-    raise CannotReadError("a call does not end")
