@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NoReturn
 
 from mentor_pl.reference import Reference
 from mentor_pl.references.attempt import Attempt, AttemptLimits, Endpoint, WithheldError
@@ -42,6 +44,8 @@ class EndpointSolver(Solver):
         self._unavailable_in_a_row = self._refused_in_a_row = 0
         self._words: dict[str, str] = {}
         self._last: TeacherError | None = None
+        self._given_up: TeacherError | None = None
+        self._counting = threading.Lock()
 
     def outcomes(self, prompts: Iterable[Reference], select: Select) -> Iterator[Outcome]:
         """Try prompts."""
@@ -66,6 +70,8 @@ class EndpointSolver(Solver):
         return select(prompt, (self._attempt(prompt, sample) for sample in range(self._sampling.samples)))
 
     def _attempt(self, prompt: Reference, sample: int) -> Trajectory | str:
+        if self._given_up is not None:  # by another thread: nothing more is asked, and the first word stands
+            raise self._given_up
         attempt = Attempt(prompt, sample, endpoint=self._endpoint, toolbox=self._toolbox, limits=self._limits)
         try:
             trajectory = attempt.run()
@@ -79,27 +85,40 @@ class EndpointSolver(Solver):
         except ConversationRefusedError as failure:
             return self._refused(failure)
         except UnavailableError as failure:
-            self._last = failure
-            self._unavailable_in_a_row += 1
-            if self._unavailable_in_a_row >= self._sampling.max_unavailable_in_a_row:
-                raise TeacherError(
-                    f"{failure}; {self._unavailable_in_a_row} attempts in a row failed like this. Nothing paid for is lost: "
-                    "start again with the same journal when the endpoint is back"
-                ) from failure
-            return "the teacher did not answer"
+            return self._unavailable(failure)
         self._taken += 1
         self._unavailable_in_a_row = self._refused_in_a_row = 0
         return trajectory
 
+    def _unavailable(self, failure: UnavailableError) -> str:
+        self._last = failure
+        with self._counting:
+            self._unavailable_in_a_row += 1
+            if self._unavailable_in_a_row >= self._sampling.max_unavailable_in_a_row:
+                self._give_up(
+                    f"{failure}; {self._unavailable_in_a_row} attempts in a row failed like this. Nothing paid for is lost: "
+                    "start again with the same journal when the endpoint is back",
+                    failure,
+                )
+        return "the teacher did not answer"
+
     def _refused(self, failure: ConversationRefusedError) -> str:
         self._last = failure
-        if failure.common:
-            self._refused_in_a_row += 1
-        if self._refused_in_a_row >= self._sampling.max_refused_in_a_row:
-            raise TeacherError(
-                f"teacher {self._endpoint.teacher.name!r} answers {failure}; {self._refused_in_a_row} attempts in a row were "
-                f"refused like this. {_GO_ON}"
-            ) from failure
+        with self._counting:
+            if failure.common:
+                self._refused_in_a_row += 1
+            if self._refused_in_a_row >= self._sampling.max_refused_in_a_row:
+                self._give_up(
+                    f"teacher {self._endpoint.teacher.name!r} answers {failure}; {self._refused_in_a_row} attempts in a "
+                    f"row were refused like this. {_GO_ON}",
+                    failure,
+                )
         # Words may name lengths and ids: the first ones stand for all of a status, so that causes can be counted.
         status = str(failure).partition(":")[0]
         return f"refused by the endpoint ({self._words.setdefault(status, str(failure))})"
+
+    def _give_up(self, message: str, cause: TeacherError) -> NoReturn:
+        if self._given_up is None:
+            self._given_up = TeacherError(message)
+            self._given_up.__cause__ = cause
+        raise self._given_up
