@@ -1,4 +1,4 @@
-"""The plugin points: entry points through which rewards, tools, students, engines and chat formats come in, our own included."""
+"""The plugin points: entry points through which rewards, tools, students, engines, metrics and others come in, our own included."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ PLUGIN_POINTS: dict[str, str] = {
     "mentor_pl.engines": "mentor_pl.engines.base:RolloutEngine",
     "mentor_pl.losses": "mentor_pl.losses.base:Loss",
     "mentor_pl.advantages": "mentor_pl.advantages.base:AdvantageEstimator",
+    "mentor_pl.metrics": "mentor_pl.evaluation.base:TrajectoryMetric",
     "mentor_pl.chat_formats": "mentor_pl.chat.formats.base:ToolCallFormat",
 }
 """Entry-point group to the base class that its plugins extend."""

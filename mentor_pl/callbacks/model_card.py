@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-_METRICS = {"accuracy": "accuracy", "tool_match": "tool-set match", "tool_similarity": "similarity to teacher"}
+from mentor_pl.evaluation.columns import columns
+
 _DISTRIBUTIONS = ("mentor-pl", "torch", "lightning", "transformers", "peft")
 _FULL, _ADAPTER = (
     """from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -100,24 +101,28 @@ def _results(summary: Mapping[str, Any], steps: int) -> Iterator[str]:
     yield ""
     if summary.get("steps") == steps:
         yield "Before → after training (teacher)."
-        columns = ("before", "after", "teacher")
+        who_is_shown = ("before", "after", "teacher")
     else:
         yield f"Before training (teacher). These weights, of update {steps}, were not evaluated."
-        columns = ("before", "teacher")
+        who_is_shown = ("before", "teacher")
     yield ""
-    yield "| split | " + " | ".join(_METRICS.values()) + " |"
-    yield "|---" * (len(_METRICS) + 1) + "|"
+    titles = columns(summary["after"])
+    yield "| split | " + " | ".join(titles.values()) + " |"
+    yield "|---" * (len(titles) + 1) + "|"
     for split in summary["after"]:
         cells: list[str] = []
-        for metric in _METRICS:
-            shown = [_shown(summary.get(who, {}).get(split, {}).get(metric)) for who in columns]
-            cells.append(f"{' → '.join(shown[:-1])} ({shown[-1]})")
+        for metric in titles:
+            values = [_shown(summary.get(who, {}).get(split, {}), metric) for who in who_is_shown]
+            cells.append(f"{' → '.join(values[:-1])} ({values[-1]})")
         yield f"| {split} | " + " | ".join(cells) + " |"
     yield ""
 
 
-def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _shown(row: Mapping[str, float], metric: str) -> str:
+    if (value := row.get(metric)) is None:
+        return "–"
+    interval = row.get(f"{metric}/interval")
+    return f"{value:.3f}" if interval is None else f"{value:.3f} ± {interval:.3f}"
 
 
 def _arguments(spec: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mentor_pl.evaluation.metrics import TaskMetrics
+from mentor_pl.evaluation.columns import columns, shown
 from mentor_pl.evaluation.teacher import teacher_groups
 from mentor_pl.training.datamodule import MentorDataModule
 from mentor_pl.training.module import MentorModule
@@ -23,18 +23,6 @@ _log = logging.getLogger(__name__)
 
 Scores = dict[str, dict[str, float]]
 """Metric values by split and name."""
-
-_COLUMNS = {
-    "accuracy": "accuracy",
-    "tool_match": "tool match",
-    "tool_similarity": "similarity",
-    "unknown_tool_rate": "unknown",
-    "calls_per_task": "calls",
-}
-
-
-_HAVE_A_COLUMN = ("correct", "tool_match", "known_tools")
-"""Terms that the columns above show already."""
 
 
 class RunSummary(Callback):
@@ -91,31 +79,16 @@ def summary_table(summary: Mapping[str, Scores]) -> Table:
     """Lay `{"before", "after", "teacher"}` out as a table, a row per split."""
     table = Table(title="The student before → after training (teacher)", title_justify="left")
     table.add_column("split", style="bold")
-    columns = _columns(summary["after"])
-    for title in columns.values():
+    titles = columns(summary["after"])
+    for title in titles.values():
         table.add_column(escape(title), justify="right")
     for split in summary["after"]:
         cells = [escape(split)]
-        for name in columns:
-            values = [_shown(summary[who].get(split, {}).get(name), name) for who in ("before", "after", "teacher")]
+        for name in titles:
+            values = [shown(summary[who].get(split, {}), name) for who in ("before", "after", "teacher")]
             cells.append(f"{values[0]} → [bold]{values[1]}[/] ({values[2]})")
         table.add_row(*cells)
     return table
-
-
-def _columns(after: Scores) -> dict[str, str]:
-    """Return the metrics to show, with their titles: those that the environment has."""
-    measured = dict.fromkeys(name for row in after.values() for name in row)
-    terms = {name: name.removeprefix("score/") for name in measured if name.startswith("score/")}
-    own = {name: title for name, title in terms.items() if title not in _HAVE_A_COLUMN}
-    shown = {name: title for name, title in _COLUMNS.items() if name in measured}
-    return {**{name: shown.pop(name) for name in ("accuracy",) if name in shown}, **own, **shown}
-
-
-def _shown(value: float | None, name: str) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.1f}" if name == "calls_per_task" else f"{value:.2f}"
 
 
 def _data(trainer: Trainer) -> MentorDataModule:
@@ -138,9 +111,7 @@ def _teacher(trainer: Trainer) -> Scores:
     for stream in data.val_dataloader():
         groups = teacher_groups(stream.prompts, data.toolbox)
         if groups:
-            metrics = TaskMetrics(
-                stream.tool_names, stream.reward, sync_on_compute=False
-            )  # this rank alone has all of it
+            metrics = stream.new_metrics(sync=False)  # this rank alone has all of it
             metrics.update(groups)
             scores[stream.split] = {name: round(float(value), 6) for name, value in metrics.compute().items()}
     return scores

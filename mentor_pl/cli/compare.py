@@ -7,7 +7,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import fmean, stdev
@@ -19,8 +19,7 @@ from scipy.stats import t as student_t
 
 from mentor_pl.cli.parser import call
 from mentor_pl.errors import ConfigError, MentorError
-
-_METRICS = ("accuracy", "tool_match", "tool_similarity", "unknown_tool_rate", "calls_per_task")
+from mentor_pl.evaluation.columns import columns, headline
 
 Run = dict[str, dict[str, float]]
 """A run's metrics by split and name."""
@@ -32,7 +31,7 @@ def compare(
     jobs: int = 1,
     threads: int = 1,
     output: Path = Path("runs/compare"),
-    in_domain: str = "id",
+    in_domain: str | None = None,
     arguments: list[str] | None = None,
 ) -> None:
     """Train by several methods from the same start and compare what they reach.
@@ -48,7 +47,8 @@ def compare(
         jobs: Runs at the same time.
         threads: CPU threads of each run.
         output: Folder for the runs, `compare.json`, `compare.md` and `compare.png`.
-        in_domain: The split that counts as in domain; the mean of all others is out of domain.
+        in_domain: The split that counts as in domain, by default `id` or else the first one; the mean of all others
+            is out of domain.
         arguments: Further arguments for every `mentor-pl fit`.
     """
     if seeds < 1 or not configs:
@@ -61,14 +61,17 @@ def compare(
         list(pool.map(lambda run: _fit(run[2], configs[run[0]], run[1], threads, arguments or []), plan))
     results = _collect(plan)
     splits = list(next(iter(results.values()))[0])
+    in_domain = in_domain or ("id" if "id" in splits else splits[0])
     if in_domain not in splits:
         raise ConfigError(f"compare: in_domain is {in_domain!r}; the splits are {', '.join(splits)}")
     others = [split for split in splits if split != in_domain]
     summary = {name: _summarise(runs, splits, in_domain, others) for name, runs in results.items()}
     (output / "compare.json").write_text(json.dumps({"summary": summary, "runs": results}, indent=1) + "\n")
-    (output / "compare.md").write_text(_markdown(summary, seeds))
-    Console().print(_table(summary))
-    if _plot(summary, output / "compare.png"):
+    cells = _cells(results, splits)
+    first = headline(row for runs in results.values() for run in runs for row in run.values())
+    (output / "compare.md").write_text(_markdown(summary, cells, first, seeds))
+    Console().print(_table(summary, cells))
+    if _plot(summary, first, output / "compare.png"):
         print(f"The picture is {output / 'compare.png'}, the table {output / 'compare.md'}")
 
 
@@ -124,10 +127,12 @@ def _starts(before: dict[str, list[Run]]) -> dict[str, list[Run]]:
 def _summarise(runs: Sequence[Run], splits: Sequence[str], in_domain: str, others: Sequence[str]) -> dict[str, Any]:
     """Mean and half-width of the 95 % interval over seeds, for every split, in domain and out of domain."""
     out: dict[str, Any] = {}
+    metrics = dict.fromkeys(name for run in runs for row in run.values() for name in row if "/interval" not in name)
     for label, members in {**{s: [s] for s in splits}, "in domain": [in_domain], "out of domain": list(others)}.items():
         out[label] = {}
-        for metric in _METRICS:
-            values = [fmean(run[split][metric] for split in members if split in run) for run in runs if members]
+        for metric in metrics:
+            measured = [[run[s][metric] for s in members if metric in run.get(s, {})] for run in runs]
+            values = [fmean(row) for row in measured if row]
             out[label][metric] = {"mean": fmean(values), "interval": _half_width(values)} if values else None
     return out
 
@@ -140,25 +145,19 @@ def _half_width(values: Sequence[float]) -> float | None:
     return float(student_t.ppf(0.975, n - 1)) * stdev(values) / math.sqrt(n)
 
 
-_HEADER = (
-    "method",
-    "accuracy in",
-    "accuracy out",
-    "tool match in",
-    "tool match out",
-    "similarity in",
-    "similarity out",
-)
-_CELLS = tuple(
-    (label, m) for m in ("accuracy", "tool_match", "tool_similarity") for label in ("in domain", "out of domain")
-)
+def _cells(results: dict[str, list[Run]], splits: Sequence[str]) -> dict[tuple[str, str], str]:
+    """Return the table's columns, as (label, metric), with their titles: what the methods' splits have."""
+    titles = columns(*(run for runs in results.values() for run in runs))
+    titles = {name: title for name, title in titles.items() if name not in ("calls_per_task", "unknown_tool_rate")}
+    labels = {"in domain": "in", **({"out of domain": "out"} if len(splits) > 1 else {})}
+    cells = {(label, m): f"{title} {short}" for m, title in titles.items() for label, short in labels.items()}
+    if any("unknown_tool_rate" in row for runs in results.values() for run in runs for row in run.values()):
+        cells[list(labels)[-1], "unknown_tool_rate"] = f"unknown tools {list(labels.values())[-1]}"
+    return cells
 
 
-def _rows(summary: dict[str, Any]) -> list[list[str]]:
-    return [
-        [name, *(_shown(row[label][metric]) for label, metric in (*_CELLS, ("out of domain", "unknown_tool_rate")))]
-        for name, row in summary.items()
-    ]
+def _rows(summary: dict[str, Any], cells: Iterable[tuple[str, str]]) -> list[list[str]]:
+    return [[name, *(_shown(row[label].get(metric)) for label, metric in cells)] for name, row in summary.items()]
 
 
 def _shown(cell: dict[str, Any] | None) -> str:
@@ -167,32 +166,34 @@ def _shown(cell: dict[str, Any] | None) -> str:
     return f"{cell['mean']:.3f}" + ("" if cell["interval"] is None else f" ± {cell['interval']:.3f}")
 
 
-def _table(summary: dict[str, Any]) -> Table:
-    table = Table(*_HEADER, "unknown tools out", title="Mean ± 95 % interval over seeds", title_justify="left")
-    for row in _rows(summary):
+def _table(summary: dict[str, Any], cells: dict[tuple[str, str], str]) -> Table:
+    table = Table("method", *cells.values(), title="Mean ± 95 % interval over seeds", title_justify="left")
+    for row in _rows(summary, cells):
         table.add_row(*row)
     return table
 
 
-def _markdown(summary: dict[str, Any], seeds: int) -> str:
-    header = [*_HEADER, "unknown tools out"]
+def _markdown(summary: dict[str, Any], cells: dict[tuple[str, str], str], first: str, seeds: int) -> str:
     lines = [f"Mean ± half-width of the 95 % confidence interval over {seeds} seeds.", ""]
-    lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    lines += ["| " + " | ".join(row) + " |" for row in _rows(summary)]
+    lines += ["| " + " | ".join(("method", *cells.values())) + " |", "|" + " --- |" * (len(cells) + 1)]
+    lines += ["| " + " | ".join(row) + " |" for row in _rows(summary, cells)]
     splits = [label for label in next(iter(summary.values())) if label not in ("in domain", "out of domain")]
     lines += [
         "",
-        "Accuracy by split:",
+        f"{first.capitalize()} by split:",
         "",
         "| method | " + " | ".join(splits) + " |",
         "|" + " --- |" * (len(splits) + 1),
     ]
-    lines += [f"| {n} | " + " | ".join(_shown(row[s]["accuracy"]) for s in splits) + " |" for n, row in summary.items()]
+    lines += [f"| {n} | " + " | ".join(_shown(row[s].get(first)) for s in splits) + " |" for n, row in summary.items()]
     return "\n".join(lines) + "\n"
 
 
-def _plot(summary: dict[str, Any], path: Path) -> bool:
-    """Draw accuracy against similarity of tool use to the teacher, as in the paper's figure."""
+def _plot(summary: dict[str, Any], first: str, path: Path) -> bool:
+    """Draw accuracy, or success, against similarity of tool use to the teacher, as in the paper's figure."""
+    if all(row["in domain"].get("tool_similarity") is None for row in summary.values()):
+        print("no picture: no split has a teacher's solution to compare the use of tools with")
+        return False
     try:
         import matplotlib
     except ImportError:
@@ -204,7 +205,7 @@ def _plot(summary: dict[str, Any], path: Path) -> bool:
     figure, panels = pyplot.subplots(1, 2, figsize=(11, 5), sharey=True)
     for panel, label in zip(panels, ("in domain", "out of domain"), strict=True):
         for name, row in summary.items():
-            x, y = row[label]["tool_similarity"], row[label]["accuracy"]
+            x, y = row[label].get("tool_similarity"), row[label].get(first)
             if x is None or y is None:
                 continue
             panel.errorbar(
@@ -219,7 +220,7 @@ def _plot(summary: dict[str, Any], path: Path) -> bool:
             )
         panel.set(title=label, xlabel="similarity of tool use to the teacher (1 - JSD, bits)")
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel("accuracy")
+    panels[0].set_ylabel(first)
     figure.tight_layout(rect=(0, 0.12, 1, 1))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="lower center", ncols=3)
     figure.savefig(path, dpi=120)

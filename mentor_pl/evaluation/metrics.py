@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from mentor_pl.rewards.correct import Correct
-from mentor_pl.rewards.program import RewardProgram, ScoredGroup
+from mentor_pl.rewards.program import ScoredGroup, has_teacher
 from mentor_pl.rewards.tool_match import ToolMatch
-from mentor_pl.trajectory import TrajectoryGroup
 
 _UNKNOWN, _NONE = "(unknown)", "(no tool)"
 
@@ -22,16 +20,22 @@ _UNKNOWN, _NONE = "(unknown)", "(no tool)"
 class TaskMetrics(Metric):
     """Counts attempts at one split; correct across ranks.
 
-    `compute` gives: `reward` and `score/<term>`: means of the reward and of each of its terms; `success`: mean of the term
-    that says whether a trajectory succeeded, where there is one, and `accuracy`, the same (without a reward: share with
-    the right answer); `tool_match`: share that used exactly a teacher's set of tools; `unknown_tool_rate`: share of calls
-    that name no offered tool; `calls_per_task`; `tool_similarity`: 1 - Jensen-Shannon divergence (base 2) between student's
-    and teacher's distributions over tools, with "unknown" and "no tool" as outcomes of their own; `finished`: share that ended by
-    itself; `completion_tokens`: sampled tokens per task.
+    `compute` gives what there was something to measure by, and nothing else:
+
+    - of every split: `finished`: share that ended by itself; `completion_tokens`: sampled tokens per task;
+      `infrastructure`: share of attempts that the infrastructure broke, which count nowhere else;
+    - of a reward: `reward` and `score/<term>`: means of the reward and of each of its terms;
+    - of a term that says so: `success`: its mean, and `accuracy`, the same, where it is whether the answer is right;
+    - where tools are offered: `unknown_tool_rate`: share of calls that name no offered tool; `calls_per_task`;
+    - where there is a teacher's solution: `tool_match`: share that used exactly a teacher's set of tools;
+      `tool_similarity`: 1 - Jensen-Shannon divergence (base 2) between student's and teacher's distributions over
+      tools, with "unknown" and "no tool" as outcomes of their own.
 
     Args:
         tool_names: Every tool on offer.
-        reward: What the split is measured by; None where only answers are judged.
+        terms: Of the reward that is shown; empty where none is.
+        success_term: The term whose score says if a trajectory succeeded; None where none does.
+        success_is_accuracy: Whether that term judges the answer.
         **settings: Of every torchmetrics metric, for example `sync_on_compute`.
     """
 
@@ -42,82 +46,113 @@ class TaskMetrics(Metric):
     score_sums: Tensor
     score_counts: Tensor
 
-    def __init__(self, tool_names: Sequence[str], reward: RewardProgram | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        tool_names: Sequence[str],
+        *,
+        terms: Sequence[str] = (),
+        success_term: str | None = None,
+        success_is_accuracy: bool = False,
+        **settings: Any,
+    ) -> None:
         super().__init__(**settings)
         self._outcomes = (*tool_names, _UNKNOWN, _NONE)
-        self._reward = reward
-        self._correct = Correct() if reward is None else None
-        terms = () if reward is None else tuple(term.name for term in reward.terms)
-        self._measured = ("reward", *(f"score/{term}" for term in terms))
-        # Of the reward, then of each term: sum and number of scores, for some may not be there.
+        self._success_term, self._success_is_accuracy = success_term, success_is_accuracy
+        self._terms = tuple(terms)
+        self._measured = ("success", "reward", *(f"score/{term}" for term in terms))
+        # Of the success, the reward, each term: sum and number of scores, for some may not be there.
         for name in ("score_sums", "score_counts"):
             self.add_state(name, torch.zeros(len(self._measured), dtype=torch.float64), dist_reduce_fx="sum")
         self._tool_match = ToolMatch(mode="exact")
         zero = torch.zeros((), dtype=torch.float64)
-        for name in ("num_tasks", "num_calls", "num_unknown", "num_correct", "num_match", "num_finished", "num_tokens"):
-            self.add_state(name, zero.clone(), dist_reduce_fx="sum")
+        for name in (
+            "tasks",
+            "broken",
+            "with_tools",
+            "with_teacher",
+            "calls",
+            "unknown",
+            "match",
+            "finished",
+            "tokens",
+        ):
+            self.add_state(f"num_{name}", zero.clone(), dist_reduce_fx="sum")
         for name in ("student_tools", "teacher_tools"):
             self.add_state(name, torch.zeros(len(self._outcomes), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, groups: Iterable[TrajectoryGroup]) -> None:
-        """Count every trajectory of every group."""
-        for group in groups:
-            first = group.references[0]
-            offered = {tool.name for tool in first.tools}
-            if self._reward is not None:
-                self._score(self._reward.score_group(group))
-            for trajectory in group.trajectories:
+    def update(self, groups: Iterable[ScoredGroup], *, num_broken: int = 0) -> None:
+        """Count every trajectory of every group.
+
+        Args:
+            groups: Attempts with their scores.
+            num_broken: Attempts that the infrastructure broke, which are in no group.
+        """
+        self._add("broken", num_broken)
+        for scored in groups:
+            self._add_scores(scored)
+            references = scored.group.references
+            offered = {tool.name for tool in references[0].tools}
+            guided = has_teacher(references)
+            for trajectory in scored.group.trajectories:
                 names = [call.name if call.name in offered else _UNKNOWN for call in trajectory.tool_calls]
-                self._add("num_tasks", 1)
-                self._add("num_calls", len(names))
-                self._add("num_unknown", names.count(_UNKNOWN))
-                if self._correct is not None:
-                    self._add("num_correct", self._correct.score(trajectory, group.references))
-                self._add("num_match", self._tool_match.score(trajectory, group.references))
-                self._add("num_finished", trajectory.finished)
-                self._add("num_tokens", trajectory.num_sampled_tokens)
-                self._count("student_tools", names)
-                self._count("teacher_tools", [call.name for call in first.tool_calls])
+                self._add("tasks", 1)
+                self._add("with_tools", bool(offered))
+                self._add("calls", len(names))
+                self._add("unknown", names.count(_UNKNOWN))
+                self._add("finished", trajectory.finished)
+                self._add("tokens", trajectory.num_sampled_tokens)
+                if guided:
+                    self._add("with_teacher", 1)
+                    self._add("match", self._tool_match.score(trajectory, references))
+                    self._count("student_tools", names)
+                    self._count("teacher_tools", [call.name for call in references[0].tool_calls])
 
     def compute(self) -> dict[str, Tensor]:
         """Return the metrics by name; see the class."""
-        tasks = self._get("num_tasks").clamp(min=1)
-        return {
-            **self._means(tasks),
-            "tool_match": (self._get("num_match") / tasks).float(),
-            "unknown_tool_rate": (self._get("num_unknown") / self._get("num_calls").clamp(min=1)).float(),
-            "calls_per_task": (self._get("num_calls") / tasks).float(),
-            "tool_similarity": (1 - jensen_shannon(self.student_tools, self.teacher_tools)).float(),
-            "finished": (self._get("num_finished") / tasks).float(),
-            "completion_tokens": (self._get("num_tokens") / tasks).float(),
+        out = self._means()
+        attempts = self._get("tasks") + self._get("broken")
+        if self._get("with_teacher"):
+            out["tool_match"] = self._get("match") / self._get("with_teacher")
+            out["tool_similarity"] = 1 - jensen_shannon(self.student_tools, self.teacher_tools)
+        if self._get("with_tools"):
+            out["unknown_tool_rate"] = self._get("unknown") / self._get("calls").clamp(min=1)
+            out["calls_per_task"] = self._get("calls") / self._get("tasks")
+        for name, total in (("finished", "finished"), ("completion_tokens", "tokens")):
+            if self._get("tasks"):
+                out[name] = self._get(total) / self._get("tasks")
+        if attempts:
+            out["infrastructure"] = self._get("broken") / attempts
+        return {name: value.float() for name, value in out.items()}
+
+    def _add_scores(self, scored: ScoredGroup) -> None:
+        success = () if self._success_term is None else scored.scores[self._success_term]
+        shown = (scored.rewards, *(scored.scores[term] for term in self._terms)) if self._terms else ()
+        for place, row in enumerate((success, *shown)):
+            told = [value for value in row if not math.isnan(value)]
+            self.score_sums[place] += sum(told)
+            self.score_counts[place] += len(told)
+
+    def _means(self) -> dict[str, Tensor]:
+        means = {
+            name: self.score_sums[place] / self.score_counts[place]
+            for place, name in enumerate(self._measured)
+            if self.score_counts[place]
         }
-
-    def _score(self, scored: ScoredGroup) -> None:
-        for place, row in enumerate((scored.rewards, *scored.scores.values())):
-            there = [value for value in row if not math.isnan(value)]
-            self.score_sums[place] += sum(there)
-            self.score_counts[place] += len(there)
-
-    def _means(self, tasks: Tensor) -> dict[str, Tensor]:
-        if self._reward is None:
-            return {"accuracy": (self._get("num_correct") / tasks).float()}
-        means = (self.score_sums / self.score_counts.clamp(min=1)).float()
-        named = dict(zip(self._measured, means, strict=True))
-        if (term := self._reward.success_term) is None:
-            return named
-        success = named[f"score/{term}"]
-        return {"success": success, "accuracy": success, **named}
+        if self._success_is_accuracy and "success" in means:
+            means["accuracy"] = means["success"]
+        return means
 
     def _get(self, name: str) -> Tensor:
-        return cast(Tensor, getattr(self, name))
+        return cast(Tensor, getattr(self, f"num_{name}"))
 
     def _add(self, name: str, value: float) -> None:
-        setattr(self, name, self._get(name) + value)
+        setattr(self, f"num_{name}", self._get(name) + value)
 
     def _count(self, name: str, tools: Sequence[str]) -> None:
         counts = Counter(tools or [_NONE])
         row = [float(counts[outcome]) for outcome in self._outcomes]
-        setattr(self, name, self._get(name) + torch.tensor(row, dtype=torch.float64, device=self._get(name).device))
+        state = cast(Tensor, getattr(self, name))
+        setattr(self, name, state + torch.tensor(row, dtype=torch.float64, device=state.device))
 
 
 def jensen_shannon(counts_p: Tensor, counts_q: Tensor) -> Tensor:

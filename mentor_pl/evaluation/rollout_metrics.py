@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from math import fsum, isnan
 from statistics import fmean
 
@@ -53,15 +52,7 @@ def _spread(values: Sequence[float]) -> float:
 
 
 def _without_hints(scored: ScoredGroup) -> ScoredGroup:
-    own = [i for i, trajectory in enumerate(scored.group.trajectories) if not trajectory.given_turns]
-    if len(own) == len(scored.rewards):
-        return scored
-    return ScoredGroup(
-        group=replace(scored.group, trajectories=tuple(scored.group.trajectories[i] for i in own)),
-        rewards=tuple(scored.rewards[i] for i in own),
-        scores={name: tuple(row[i] for i in own) for name, row in scored.scores.items()},
-        exits=tuple(scored.exits[i] for i in own),
-    )
+    return scored.select([i for i, trajectory in enumerate(scored.group.trajectories) if not trajectory.given_turns])
 
 
 def work_metrics(groups: Sequence[TrajectoryGroup], engine: EngineStatistics, rollout_s: float) -> dict[str, float]:

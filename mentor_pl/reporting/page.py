@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
+from mentor_pl.evaluation.columns import columns, shown
 from mentor_pl.files import trajectory_from_row
 from mentor_pl.messages import Message
 from mentor_pl.reference import Reference
@@ -19,10 +20,6 @@ from mentor_pl.reporting.run import Row, Run
 _CHARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Reward", ("train/reward",)),
     ("Reward terms", ("train/score/",)),
-    ("Accuracy by split", ("val/*/accuracy",)),
-    ("Tool-set match by split", ("val/*/tool_match",)),
-    ("Similarity of tool use to the teacher", ("val/*/tool_similarity",)),
-    ("Unknown tools by split", ("val/*/unknown_tool_rate",)),
     ("Tool calls and turns per attempt", ("train/tool_calls", "train/turns")),
     ("Share of calls that succeed, groups that teach nothing", ("train/tool_ok", "train/uniform_groups")),
     ("Sampled tokens per attempt", ("train/completion_tokens",)),
@@ -32,9 +29,10 @@ _CHARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("How attempts end", ("train/stop/",)),
     ("Seconds per round", ("train/time/",)),
 )
-"""Charts by title; of each the metrics: a name, a prefix ending in `/`, or with `*` for any split."""
+"""Charts of training by title; of each the metrics: a name, or a prefix ending in `/`."""
 
-_METRICS = ("accuracy", "tool_match", "tool_similarity", "unknown_tool_rate", "calls_per_task", "finished")
+_NUM_REWARD_CHARTS = 2
+"""After so many charts of training come those of the evaluation splits."""
 
 
 def render_report(run: Run) -> str:
@@ -44,7 +42,8 @@ def render_report(run: Run) -> str:
     return template.render(
         name=run.folder.name,
         facts=_facts(run),
-        metrics=_METRICS,
+        metrics=columns(run.summary.get("after", {})),
+        cell=lambda who, split, metric: shown(run.summary.get(who, {}).get(split, {}), metric),
         splits=list(run.summary.get("after", {})),
         summary=run.summary,
         charts=_charts(run),
@@ -76,27 +75,32 @@ def _charts(run: Run) -> list[Chart]:
     charts: list[Chart | None] = []
     for title, patterns in _CHARTS:
         lines = {
-            _label(name, patterns): smooth(points, max(1, len(points) // 20)) if name.startswith("train/") else points
+            name.rpartition("/")[2]: smooth(points, max(1, len(points) // 20))
             for name, points in run.curves.items()
-            if any(_matches(name, pattern) for pattern in patterns)
+            if any(name.startswith(pattern) if pattern.endswith("/") else name == pattern for pattern in patterns)
         }
         if title == "How attempts end":
             lines = {name: points for name, points in lines.items() if any(value for _, value in points)}
         charts.append(line_chart(title, lines))
+    charts[_NUM_REWARD_CHARTS:_NUM_REWARD_CHARTS] = _split_charts(run)
     return [chart for chart in charts if chart is not None]
 
 
-def _matches(name: str, pattern: str) -> bool:
-    if "*" in pattern:
-        head, tail = pattern.split("*")
-        return name.startswith(head) and name.endswith(tail)
-    return name.startswith(pattern) if pattern.endswith("/") else name == pattern
-
-
-def _label(name: str, patterns: Sequence[str]) -> str:
-    if "*" in patterns[0]:
-        return name.split("/")[1]
-    return name.rpartition("/")[2]
+def _split_charts(run: Run) -> list[Chart | None]:
+    """Chart each metric of the evaluation splits that a table would show."""
+    splits: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for name, points in run.curves.items():
+        if name.startswith("val/"):
+            _, split, metric = name.split("/", 2)
+            splits.setdefault(split, {})[metric] = points
+    titles = columns({split: {metric: points[-1][1] for metric, points in c.items()} for split, c in splits.items()})
+    return [
+        line_chart(
+            f"{title[0].upper()}{title[1:]} by split",
+            {split: curves[metric] for split, curves in splits.items() if metric in curves},
+        )
+        for metric, title in titles.items()
+    ]
 
 
 def _groups(run: Run) -> list[Row]:

@@ -98,6 +98,17 @@ class ScoredGroup:
     scores: dict[str, tuple[float, ...]]
     exits: tuple[str | None, ...]
 
+    def select(self, indices: Sequence[int]) -> ScoredGroup:
+        """Return the same group with some of its trajectories only."""
+        if len(indices) == len(self.rewards):
+            return self
+        return ScoredGroup(
+            group=replace(self.group, trajectories=tuple(self.group.trajectories[i] for i in indices)),
+            rewards=tuple(self.rewards[i] for i in indices),
+            scores={name: tuple(row[i] for i in indices) for name, row in self.scores.items()},
+            exits=tuple(self.exits[i] for i in indices),
+        )
+
     def to_row(self, index: int) -> dict[str, Any]:
         """Return `reward` and `scores` of one trajectory as JSON has them: null for what could not be told."""
         scores = {name: _or_none(row[index]) for name, row in self.scores.items()}

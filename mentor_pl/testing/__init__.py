@@ -6,6 +6,7 @@ test needs no torch.
 
 from mentor_pl.testing.chat_formats import check_tool_call_format
 from mentor_pl.testing.engines import check_rollout_engine
+from mentor_pl.testing.metrics import check_trajectory_metric
 from mentor_pl.testing.rewards import awkward_trajectories, check_reward_component, trajectory
 from mentor_pl.testing.students import check_student_loader
 from mentor_pl.testing.tools import check_tool_backend
@@ -17,5 +18,6 @@ __all__ = [
     "check_student_loader",
     "check_tool_backend",
     "check_tool_call_format",
+    "check_trajectory_metric",
     "trajectory",
 ]

@@ -16,6 +16,8 @@ from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.embedded import resolve
 from mentor_pl.engines.base import SamplingParams
 from mentor_pl.errors import ConfigError
+from mentor_pl.evaluation.base import TrajectoryMetric
+from mentor_pl.evaluation.sampling import EvaluationSampling
 from mentor_pl.files.references import read_references
 from mentor_pl.guidance import Guidance
 from mentor_pl.reference import group_by_prompt
@@ -57,10 +59,11 @@ class MentorDataModule(LightningDataModule):
             in their group's statistics.
         guidance: What the teacher adds beyond the reward: prompts replaced, hints, its solution in the group or beside it.
         sampling: How the student explores.
-        evaluation_sampling: How it is evaluated; greedy by default.
+        evaluation_sampling: How it is evaluated; greedily and once by default.
+        metrics: Further metrics of every evaluation split.
         limits: Budgets of each trajectory.
         max_problems: Problems used of each evaluation split, the first ones; null for all.
-        evaluation_batch_size: Problems tried at once, on each rank.
+        evaluation_batch_size: Attempts made at once in evaluation, on each rank.
         imitate_reasoning: For `train_on: references`: the teacher's reasoning is imitated, too, where the references keep it.
         overlong_prompts: What to do with a prompt (for `train_on: references`, a solution too) that does not fit into the student's
             context, where a prompt needs room for one more token: `error`, or `skip` and count.
@@ -85,7 +88,8 @@ class MentorDataModule(LightningDataModule):
         mask_truncated: bool = False,
         guidance: Guidance = Guidance(),  # noqa: B008 - frozen
         sampling: SamplingParams = SamplingParams(),  # noqa: B008 - frozen
-        evaluation_sampling: SamplingParams = SamplingParams(temperature=0.0),  # noqa: B008 - frozen
+        evaluation_sampling: EvaluationSampling = EvaluationSampling(),  # noqa: B008 - frozen
+        metrics: list[TrajectoryMetric] | None = None,
         limits: RolloutLimits = RolloutLimits(),  # noqa: B008 - frozen
         max_problems: int | None = None,
         evaluation_batch_size: int = 128,
@@ -102,6 +106,7 @@ class MentorDataModule(LightningDataModule):
         self.guidance = guidance
         self.sampling = sampling
         self.evaluation_sampling = evaluation_sampling
+        self.metrics = tuple(metrics or ())
         self.limits = limits
         self.group_size = group_size
         self.rounds_ahead = rounds_ahead
@@ -213,6 +218,7 @@ class MentorDataModule(LightningDataModule):
                 batch_size=self.evaluation_batch_size,
                 seed=self.plan.seed,
                 reward=self.reward,
+                metrics=self.metrics,
             )
             for split in self._files
             if split != "train"

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from lightning.pytorch import Trainer
 
-from mentor_pl.engines.base import SamplingParams
+from mentor_pl.evaluation.base import TrajectoryMetric
+from mentor_pl.evaluation.sampling import EvaluationSampling
+from mentor_pl.evaluation.split import SplitMetrics
 from mentor_pl.rewards.program import RewardProgram
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training.rollout_controller import RolloutController
@@ -17,19 +19,20 @@ from mentor_pl.trajectory import TrajectoryGroup
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationBatch:
-    """Attempts at some problems of one split, one trajectory each.
+    """Attempts at some problems of one split.
 
     Attributes:
-        split: Name of the split.
+        stream: Where they come from; it knows what the split is measured by.
         groups: May be empty where a rank has run out of problems.
-        tool_names: Every tool on offer.
-        reward: What the split is measured by; None where only answers are judged.
     """
 
-    split: str
-    tool_names: tuple[str, ...]
+    stream: EvaluationStream
     groups: tuple[TrajectoryGroup, ...]
-    reward: RewardProgram | None = None
+
+    @property
+    def split(self) -> str:
+        """Name of the split."""
+        return self.stream.split
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> EvaluationBatch:
         """Nothing here lives on a device; Lightning asks all the same."""
@@ -45,10 +48,12 @@ class EvaluationStream:
         runner: Lets the engine's weights try prompts.
         split: Name of the split.
         prompts: Its problems.
-        sampling: How tokens are drawn; greedy by default.
-        batch_size: Problems tried at once, on each rank.
-        seed: Used where sampling is not greedy.
+        sampling: How tokens are drawn, and how often each problem is tried.
+        batch_size: Attempts at once, on each rank.
+        seed: Used where sampling is not greedy. A sample's random numbers depend on it, on the problem and on the
+            sample's number: not on the ranks or the batch.
         reward: What the split is measured by; None where only answers are judged.
+        metrics: Further metrics of the split.
     """
 
     def __init__(
@@ -59,10 +64,11 @@ class EvaluationStream:
         runner: RolloutRunner,
         split: str,
         prompts: Sequence[Prompt],
-        sampling: SamplingParams,
+        sampling: EvaluationSampling,
         batch_size: int,
         seed: int,
         reward: RewardProgram | None = None,
+        metrics: Sequence[TrajectoryMetric] = (),
     ) -> None:
         self.trainer = trainer
         self.controller = controller
@@ -70,11 +76,20 @@ class EvaluationStream:
         self.split = split
         self.prompts = prompts
         self.sampling = sampling
-        self.batch_size = batch_size
+        self.batch_size = max(1, batch_size // sampling.samples)
         self.seed = seed
         self.reward = reward
+        self.metrics = metrics
         own = (tool.name for prompt in prompts for tool in prompt[0].tools)
         self.tool_names = tuple(dict.fromkeys((*runner.tool_names, *own)))
+
+    def new_metrics(self, *, sync: bool = True) -> SplitMetrics:
+        """Return what measures this split, nothing counted yet.
+
+        Args:
+            sync: Whether the ranks' counts are added up; False where one rank has all of them.
+        """
+        return SplitMetrics(self.tool_names, self.reward, samples=self.sampling.samples, own=self.metrics, sync=sync)
 
     def __len__(self) -> int:
         """Batches, the same number on every rank: under sharded weights all must take part in each."""
@@ -90,10 +105,8 @@ class EvaluationStream:
                     synced.engine,
                     prompts,
                     sampling=self.sampling,
-                    group_size=1,
+                    group_size=self.sampling.samples,
                     seed=self.seed,
                     should_stop=synced.should_stop,
                 )
-            yield EvaluationBatch(
-                split=self.split, tool_names=self.tool_names, groups=tuple(groups), reward=self.reward
-            )
+            yield EvaluationBatch(stream=self, groups=tuple(groups))

@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerBase
 
 from mentor_pl.engines.base import RolloutEngine
 from mentor_pl.errors import ConfigError
-from mentor_pl.evaluation.metrics import TaskMetrics
 from mentor_pl.evaluation.rollout_metrics import group_metrics
+from mentor_pl.evaluation.split import SplitMetrics
 from mentor_pl.losses import Loss, LossOutput, TruncatedImportanceSampling
 from mentor_pl.students.base import StudentLoader
 from mentor_pl.training.batching import PolicyBatch
@@ -88,7 +88,7 @@ class MentorModule(LightningModule):
         self._ref_policy: ReferencePolicy | None = None
         self._step_totals = StepTotals()
         self._train_began = self._train_s = 0.0
-        self._metrics: dict[str, TaskMetrics] = {}
+        self._metrics: dict[str, SplitMetrics] = {}
         self._terms: tuple[str, ...] = ()
         self._random_states: Sequence[RandomState] = ()
 
@@ -236,7 +236,7 @@ class MentorModule(LightningModule):
     def validation_step(self, batch: EvaluationBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count a batch of attempts in."""
         if batch.split not in self._metrics:
-            self._metrics[batch.split] = TaskMetrics(batch.tool_names, batch.reward).to(self.device)
+            self._metrics[batch.split] = batch.stream.new_metrics().to(self.device)
         self._metrics[batch.split].update(batch.groups)
 
     def on_validation_epoch_end(self) -> None:

@@ -27,6 +27,7 @@ SMALL = {
         "prompts_per_round": 4,
         "group_size": 4,
         "max_problems": 3,
+        "evaluation_sampling": {"samples": 2, "temperature": 1.0},
         "limits": {"max_turns": 4, "max_tool_calls": 3, "max_completion_tokens": 60},
     },
     "trainer": {

@@ -2,7 +2,7 @@ import dataclasses
 from pathlib import Path
 
 from mentor_pl.embedded import resolve
-from mentor_pl.evaluation.metrics import TaskMetrics
+from mentor_pl.evaluation.split import SplitMetrics
 from mentor_pl.evaluation.teacher import teacher_groups, teacher_trajectory
 from mentor_pl.files.references import read_references
 from mentor_pl.messages import Message, ToolCall
@@ -18,7 +18,7 @@ from tests.unit.evaluation.attempts import reference
 def test_the_embedded_teacher_is_always_right_and_like_itself():
     references = read_references(resolve("embedded:eval/combo.jsonl"))[:20]
     groups = teacher_groups(group_by_prompt(references))
-    metrics = TaskMetrics([tool.name for tool in references[0].tools])
+    metrics = SplitMetrics([tool.name for tool in references[0].tools])
     metrics.update(groups)
     scores = {name: value.item() for name, value in metrics.compute().items()}
     assert len(groups) == 20
