@@ -58,9 +58,10 @@ def chat(
 
     Raises:
         StudentError: The folder is no student.
-        ConfigError: The run's config.yaml names tools that cannot be built.
+        ConfigError: The run's config.yaml names tools that cannot be built, or there is no such device.
     """
     console = Console(highlight=False)
+    place = _device(device)
     student = FullStudent(folder)
     protocol = ChatProtocol(student.load_tokenizer())
     config = Path(folder).parent / "config.yaml"
@@ -72,7 +73,7 @@ def chat(
     with ExitStack() as stack:
         toolbox = stack.enter_context(closing(ToolBox(tools)))
         model: Any = student.load_model()
-        model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        model.to(place)
         stack.enter_context(closing(engine)).sync(model, 0)
         session = stack.enter_context(engine.session(sampling, protocol.stop_token_ids))
         conversation = Conversation(
@@ -88,6 +89,13 @@ def chat(
         names = ", ".join(spec.name for spec in toolbox.specs) or "none"
         console.print(Text(f"{folder} with the tools {names}; /help lists the commands", "dim"), soft_wrap=True)
         TerminalChat(conversation, console).run()
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as refused:
+        raise ConfigError(f"chat: device is {name!r}; give cpu, cuda or cuda:1, for example") from refused
 
 
 def settings_of_run(config_file: Path) -> tuple[list[ToolBackend], RolloutLimits]:

@@ -168,7 +168,8 @@ class _Walk:
                     value, _resolved(name, bases), keys, whole=not _is_made_later(hint)
                 )
             if name is None and len(bases) == 1 and not is_abstract(bases[0]):
-                return self.call(value.get("init_args", value), bases[0], keys)
+                given = value.get("init_args", value)
+                return self.call(given, bases[0], keys) or self._lacking(given, bases[0], keys)
             if (item := value_type(hint)) is not None:
                 return self._first((self.value(v, item, (*keys, str(k))) for k, v in value.items()), value, hint, keys)
             return Fault(keys=keys, problem=f"is {_shown(value)}; expected class_path: NAME, {installed(bases)}")
@@ -189,9 +190,12 @@ class _Walk:
             return Fault(keys=(*keys, "init_args"), problem=f"is {_shown(given)}; expected arguments by name")
         if fault := self.call(given, owner, (*keys, "init_args")):
             return fault
-        lacking = [name for name in required(owner) if name not in given and name not in value.get(INHERITED, {})]
-        if self._complete and whole and lacking:
-            return Fault(keys=keys, problem=f"{owner.__name__} needs {', '.join(lacking)} under init_args")
+        return self._lacking({**given, **value.get(INHERITED, {})}, owner, keys, " under init_args") if whole else None
+
+    def _lacking(self, given: Mapping[str, Any], owner: Any, keys: Keys, where: str = "") -> Fault | None:
+        lacking = [name for name in required(owner) if name not in given]
+        if self._complete and lacking:
+            return Fault(keys=keys, problem=f"{owner.__name__} needs {', '.join(lacking)}{where}")
         return None
 
     def _named(self, name: str, bases: tuple[type, ...], keys: Keys) -> Fault | None:

@@ -15,7 +15,7 @@ from mentor_pl.chat.examination import Finding, examine_chat, example
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.cli.parser import call
 from mentor_pl.engines.cascade.engine import CascadeEngine
-from mentor_pl.errors import EngineError, MentorError
+from mentor_pl.errors import ConfigError, EngineError, MentorError
 from mentor_pl.students.full import FullStudent
 from mentor_pl.training.packed_attention import supports_packing
 
@@ -45,7 +45,13 @@ def doctor(
 
     Returns:
         The number of faults: where there are any, it cannot be trained so.
+
+    Raises:
+        ConfigError: The plan of rows or tokens is below 1.
     """
+    for name, value in (("rows", rows), ("context_tokens", context_tokens)):
+        if value is not None and value < 1:
+            raise ConfigError(f"doctor: {name} is {value}; it must be at least 1")
     console = Console(highlight=False, soft_wrap=True)
     loader = FullStudent(
         student, chat_template=chat_template, chat_template_kwargs=chat_template_kwargs, pad_token=pad_token

@@ -16,6 +16,7 @@ from mentor_pl.errors import ConfigError, StudentError
 from mentor_pl.plugins import load_plugins
 from mentor_pl.students.base import StudentLoader
 from mentor_pl.students.export import export_student
+from mentor_pl.training.checkpoint_file import read_checkpoint
 from mentor_pl.training.checkpoint_io import AtomicCheckpointIO
 
 _STUDENTS = "mentor_pl.students"
@@ -40,9 +41,10 @@ def export(
         run_dir: The run's folder, which holds its config.yaml; by default the one in which the checkpoint lies.
 
     Raises:
-        ConfigError: The checkpoint or its run's config cannot be found.
+        ConfigError: The checkpoint is missing or damaged, or its run's config cannot be found.
         StudentError: The checkpoint does not fit the student of that config.
     """
+    read_checkpoint(checkpoint, option="--checkpoint")
     run_dir = _run_dir(checkpoint) if run_dir is None else run_dir
     loader = student_loader(run_dir / "config.yaml")
     saved = AtomicCheckpointIO().load_checkpoint(checkpoint)
@@ -98,8 +100,6 @@ def load_weights(model: nn.Module, state: dict[str, Any], *, source: Path) -> No
 
 
 def _run_dir(checkpoint: Path) -> Path:
-    if not checkpoint.exists():
-        raise ConfigError(f"there is no checkpoint {checkpoint}")
     folders = checkpoint.absolute().parents[:2]  # <run>/checkpoints/last.ckpt, or <run>/hpc_ckpt_1.ckpt
     for folder in folders:
         if (folder / "config.yaml").is_file():

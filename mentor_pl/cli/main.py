@@ -86,7 +86,8 @@ def main(argv: list[str] | None = None) -> None:
 def _fail(error: Exception, status: int) -> NoReturn:
     if os.environ.get("MENTOR_PL_TRACEBACK"):
         traceback.print_exception(error)
-    print(f"mentor-pl: {type(error).__name__}: {error}", file=sys.stderr)
+    message = " ".join(str(error).split())  # what other libraries say may have many lines
+    print(f"mentor-pl: {type(error).__name__}: {message}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -24,7 +24,7 @@ from mentor_pl.plugins import find_plugins
 Keys = tuple[str | int, ...]
 
 VALUES: tuple[Any, ...] = (
-    *("abx", "", "../../etc/passwd", "{", "☃☃☃", "no/such.py", "Correct"),
+    *("abx", "", "no/such/../file", "{", "☃☃☃", "no/such.py", "Correct"),
     *(-1, 0, 1.5, -0.5, 10**20, float("nan"), float("inf"), True),
     *([1, 2], ["x"], {"a": 1}, {"class_path": "NoSuch"}, None),
 )
