@@ -9,6 +9,9 @@ import inspect
 import pytest
 import torch
 from torch import nn
+from transformers import GenerationConfig
+
+from tests.unit.engines.models import FAMILIES, tiny_model
 
 NAMES = {
     "torch.nn:Module._non_persistent_buffers_set": "causal_model.model_state: which buffers a checkpoint leaves out",
@@ -22,6 +25,9 @@ NAMES = {
     "lightning.pytorch.strategies:ModelParallelStrategy._save_distributed_checkpoint": "training/sharded_checkpoints",
     "lightning.pytorch.cli:LightningCLI._parse_ckpt_path": "cli/training: a checkpoint must not override settings",
     "lightning.pytorch.loops.training_epoch_loop:_TrainingEpochLoop._batches_that_stepped": "training/run_position: steps in the log",
+    "lightning.pytorch.trainer.connectors.signal_connector:_SignalConnector.register_signal_handlers": (
+        "callbacks/graceful_stop: installed before a run starts, so that ours take their place"
+    ),
     "transformers:PreTrainedModel.set_attn_implementation": "engines/attention_interface: public, since 4.48",
     "transformers.modeling_utils:ALL_ATTENTION_FUNCTIONS": "engines/attention_interface: the function without our keyword",
     "transformers.masking_utils:ALL_MASK_ATTENTION_FUNCTIONS": "engines/attention_interface: its mask",
@@ -104,7 +110,6 @@ def test_parts_of_a_lora_layer() -> None:
 def test_a_forward_hands_its_keywords_down_to_the_attention_function() -> None:
     """For engines/attention_interface: also where gradient checkpointing runs the layers again."""
     from mentor_pl.engines.attention_interface import no_mask, own_attention, take_attend_keyword
-    from tests.unit.engines.models import tiny_model
 
     model = tiny_model("llama")
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -121,3 +126,51 @@ def test_a_forward_hands_its_keywords_down_to_the_attention_function() -> None:
     assert layers == [0, 1, 2]
     logits.sum().backward()
     assert sorted(layers[3:]) == [0, 1, 2]
+
+
+def _weights(family: str) -> tuple[str, ...]:
+    heads = ("q_norm", "k_norm") if family in ("qwen3", "gemma3") else ()
+    feedforward = ("pre_feedforward_layernorm", "post_feedforward_layernorm") if family in ("gemma2", "gemma3") else ()
+    return (
+        *(f"self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj", "o_proj", *heads)),
+        *(f"mlp.{name}" for name in ("gate_proj", "up_proj", "down_proj")),
+        *("input_layernorm", "post_attention_layernorm", *feedforward),
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_module_names_of_a_decoder_written_by_hand(family: str) -> None:
+    """For engines/cascade/decoder: a weight under another name would be passed over."""
+    body = tiny_model(family).get_decoder()
+    layer = body.layers[0]
+    weights = {name.rpartition(".")[0] for name, _ in layer.named_parameters()}
+    assert weights == set(_weights(family))
+    assert isinstance(layer.self_attn.head_dim, int) and isinstance(layer.self_attn.scaling, float)
+    assert callable(layer.mlp.act_fn) and callable(body.rotary_emb)
+    assert set(dict(body.named_children())) == {"embed_tokens", "layers", "norm", "rotary_emb"}
+
+
+def test_generate_fills_from_the_models_own_generation_config() -> None:
+    """For engines/hf_generate, which puts its own in its place meanwhile: a penalty of the model's would be at work else."""
+    model = tiny_model("llama")
+    ids = torch.tensor([[5, 6, 7]])
+    wanted = {"max_new_tokens": 4, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    plain = model.generate(ids, generation_config=GenerationConfig(**wanted))
+    model.generation_config = GenerationConfig(**wanted, repetition_penalty=50.0)
+    assert model.generate(ids, generation_config=GenerationConfig(**wanted)).tolist() != plain.tolist()
+    model.generation_config = GenerationConfig(**wanted)
+    assert model.generate(ids, generation_config=GenerationConfig(**wanted)).tolist() == plain.tolist()
+
+
+def test_a_lora_layer_can_be_scaled_for_a_while() -> None:
+    """For engines/vllm/probe: what a server computes to which an adapter was sent twice."""
+    from peft.tuners.lora import Linear, LoraConfig
+
+    layer = Linear(nn.Linear(2, 2), "default", LoraConfig(init_lora_weights=False, r=1), r=1)
+    inputs = torch.ones(1, 2)
+    once = layer(inputs) - layer.base_layer(inputs)
+    layer.scale_layer(2.0)
+    twice = layer(inputs) - layer.base_layer(inputs)
+    layer.unscale_layer(2.0)
+    assert torch.allclose(twice, 2 * once) and once.abs().sum() > 0
+    assert torch.allclose(layer(inputs) - layer.base_layer(inputs), once)
