@@ -11,6 +11,7 @@ from typing import cast
 from transformers import PreTrainedTokenizerBase
 
 from mentor_pl.chat.formats.base import ToolCallFormat
+from mentor_pl.chat.formats.response_template import ResponseTemplateFormat
 from mentor_pl.chat.template import MARK, ConversationTemplate
 from mentor_pl.chat.tokens import PieceEncoder
 from mentor_pl.chat.turns import TurnShape
@@ -96,6 +97,10 @@ def detect(tokenizer: PreTrainedTokenizerBase, encoder: PieceEncoder, source: st
             best = len(unread), form, unread
         if not unread:
             break
+    if getattr(tokenizer, "response_template", None):
+        theirs = ResponseTemplateFormat(tokenizer, best[1] if best else None)
+        if all(_reads_back(theirs, writer, probe, tools) for probe in _PROBES):
+            best = 0, theirs, ()
     if best is None:
         names = ", ".join(sorted(_format_classes()))
         raise ChatFormatError(f"{template.whose} writes tool calls in no format we read ({names})")

@@ -10,7 +10,7 @@ from mentor_pl.testing.tiny_models import tiny_random_model
 from mentor_pl.training.batching import packed_batch, padded_batch
 from mentor_pl.training.packed_attention import supports_packing
 from mentor_pl.training.policy import Policy, ReferencePolicy
-from tests.unit.engines.models import FAMILIES, tiny_model
+from tests.unit.engines.models import FAMILIES, MAMBA2, tiny_model
 from tests.unit.training.samples import two_groups
 
 PACKABLE = list(FAMILIES)
@@ -118,7 +118,7 @@ def test_which_models_can_be_packed(caplog):
     )
 
 
-@pytest.mark.parametrize("family", ["gpt_oss", "deepseek_v3", "cohere2", "lfm2", "mamba2"])
+@pytest.mark.parametrize("family", ["gpt_oss", "deepseek_v3", "cohere2", "lfm2", MAMBA2])
 def test_sinks_experts_windows_and_recurrent_states_are_scored_as_the_plain_model_scores_them(family):
     """Packed where that can be; padding on the right changes no recurrent state that is looked at."""
     model, samples = tiny_random_model(family), two_groups()

@@ -12,8 +12,9 @@ from mentor_pl.engines.cascade.prefill import _rows_of_equal_length
 from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.testing.tiny_models import tiny_random_model
 from tests.unit.engines.cascade.test_engine import ROWS, assert_exact, roll_out
+from tests.unit.engines.models import MAMBA2
 
-FEW = ["gpt_oss", "deepseek_v3", "gemma4_text", "lfm2", "mamba2"]
+FEW = ["gpt_oss", "deepseek_v3", "gemma4_text", "lfm2", MAMBA2]
 """Sinks and experts; keys wider than values; layers of unequal heads; states and attention in turn; no attention. The integration
 tests take all families."""
 
