@@ -3,6 +3,8 @@
 What follows a turn must be, letter for letter, what the template itself writes there; what is written must read back.
 """
 
+import ast
+import contextlib
 import importlib.util
 import os
 from pathlib import Path
@@ -189,3 +191,39 @@ def test_foreign_text_never_becomes_a_control_token(protocol):
         control(protocol.tool_result_ids(made, [ToolResult(call_id="call_0", content=text)])) for text in ("xy", forged)
     )
     assert plain == hostile
+
+
+RESPONSE_TEMPLATES = {
+    "qwen3": "qwen3_template",
+    "qwen3_instruct_2507": "qwen3_template",
+    "llama3_1": "llama3_template",
+    "gptoss": "gptoss_template",
+    "gemma4": "gemma4_template",
+}
+"""TRL's chat templates, and the response templates that it gives them."""
+
+
+def response_templates():
+    """Read the literals of TRL's source: to import it would need its dependencies."""
+    source = (TRL[0].parents[1] / "chat_template_utils.py").read_text(encoding="utf-8")
+    found = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            with contextlib.suppress(ValueError):
+                found[node.targets[0].id] = ast.literal_eval(node.value)
+    return found
+
+
+@pytest.mark.skipif(not TRL, reason="no TRL is installed")
+@pytest.mark.parametrize("name", RESPONSE_TEMPLATES)
+def test_a_response_template_reads_as_our_own_format_does(name):
+    [file] = [file for file in TRL if file.stem == name]
+    tokenizer = script.tokenizer_for(file.read_text(encoding="utf-8"), name)
+    ours = ChatProtocol(tokenizer)
+    tokenizer.response_template = response_templates()[RESPONSE_TEMPLATES[name]]
+    theirs = ChatProtocol(tokenizer)
+    for calls in CALLS.values():
+        ids = ours.assistant_ids(Message(role="assistant", content="" if calls else "It is 391.", tool_calls=calls[:1]))
+        assert theirs.parse(ids, tools=(TOOL,)) == ours.parse(ids, tools=(TOOL,))
+    # gpt-oss's looks for the token that ends a call, which is the turn's end and gone by then.
+    assert (theirs.format.name == "the tokenizer's response template") == (name != "gptoss")

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from mentor_pl.chat.formats.base import MAX_CALL_CHARS, RawCall, ToolCallFormat, checked_call
+from mentor_pl.chat.formats.base import MAX_CALL_CHARS, RawCall, ToolCallFormat, read_call_value
 from mentor_pl.messages import ToolCall, ToolSpec
 
 
@@ -44,13 +44,11 @@ class ResponseTemplateFormat(ToolCallFormat):
             return other(text, first_index=first_index, tools=tools)
         try:
             message = self._tokenizer.parse_response(text, prefix="", tools=offered)
-            items = [item.get("function", item) for item in message.get("tool_calls") or ()]
-            read = [(item["name"], item.get("arguments") or {}) for item in items]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return other(text, first_index=first_index, tools=tools)
         calls: list[ToolCall] = []
-        for index, (name, arguments) in enumerate(read, start=first_index):
-            name, arguments, error = checked_call(str(name), arguments)
+        for index, item in enumerate(message.get("tool_calls") or (), start=first_index):
+            name, arguments, error = read_call_value(item)
             calls.append(ToolCall(call_id=f"call_{index}", name=name, arguments=arguments, parse_error=error))
         content = message.get("content") or ""
         if not calls and not content and text.strip():  # nothing was recognised
