@@ -17,6 +17,7 @@ PLUGIN_POINTS: dict[str, str] = {
     "mentor_pl.losses": "mentor_pl.losses.base:Loss",
     "mentor_pl.advantages": "mentor_pl.advantages.base:AdvantageEstimator",
     "mentor_pl.metrics": "mentor_pl.evaluation.base:TrajectoryMetric",
+    "mentor_pl.users": "mentor_pl.rollout.user:User",
     "mentor_pl.chat_formats": "mentor_pl.chat.formats.base:ToolCallFormat",
 }
 """Entry-point group to the base class that its plugins extend."""

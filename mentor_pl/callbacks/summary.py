@@ -111,7 +111,7 @@ def _teacher(trainer: Trainer) -> Scores:
     for stream in data.val_dataloader():
         groups = teacher_groups(stream.prompts, data.toolbox)
         if groups:
-            metrics = stream.new_metrics(sync=False)  # this rank alone has all of it
+            metrics = stream.teacher_metrics()
             metrics.update(groups)
             scores[stream.split] = {name: round(float(value), 6) for name, value in metrics.compute().items()}
     return scores

@@ -1,8 +1,8 @@
 """Trajectory files: what a student did, one attempt a line.
 
 A row is `{"reference_id", "messages": [assistant and tool messages, OpenAI form], "finished": bool}`, optionally with
-`sample_index`, `stop_reason`, `submission`, `final_state` and `environment_score`. What the user says in between is a
-user message. Rows that we write also keep, on an assistant message, `num_tokens`, `finish_reason` and `policy_version`
+`sample_index`, `stop_reason`, `submission`, `final_state`, `environment_score` and `given_turns`. What the user says in
+between is a user message. Rows that we write also keep, on an assistant message, `num_tokens`, `finish_reason` and `policy_version`
 of its completion, and, on a tool message, the ledger's `status`, `duration_s`, `output_chars` and `final`.
 """
 
@@ -34,6 +34,7 @@ class _Outcome(BaseModel):
     submission: dict[str, Any] | None = None
     final_state: Any = None
     environment_score: Annotated[float | None, Field(ge=0, le=1)] = None
+    given_turns: Annotated[int, Field(ge=0)] = 0
 
 
 class _Sampled(BaseModel):
@@ -88,17 +89,18 @@ def trajectory_to_row(trajectory: Trajectory, *, token_ids: bool = False, **extr
         "sample_index": trajectory.sample_index,
         "finished": trajectory.finished,
         "stop_reason": trajectory.stop_reason.value,
-        **_environment_fields(trajectory),
+        **_further_fields(trajectory),
         **extra,
         "messages": messages,
     }
 
 
-def _environment_fields(trajectory: Trajectory) -> Row:
+def _further_fields(trajectory: Trajectory) -> Row:
     fields = {
         "submission": None if trajectory.submission is None else dict(trajectory.submission),
         "final_state": trajectory.final_state,
         "environment_score": trajectory.environment_score,
+        "given_turns": trajectory.given_turns or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -149,6 +151,8 @@ def trajectory_from_row(row: Row, where: str) -> Trajectory:
     """
     rows = row.get("messages", MISSING)
     messages = messages_from_rows(rows, where, strict=False)
+    # A budget may run out just when the user has spoken; who finished spoke last.
+    cut_off = (row.get("stop_reason") or "answered") not in (StopReason.ANSWERED, StopReason.CALLED)
     turns: list[Turn] = []
     for index, (message, item) in enumerate(zip(messages, rows, strict=True)):
         field = f"messages[{index}]"
@@ -156,7 +160,7 @@ def trajectory_from_row(row: Row, where: str) -> Trajectory:
             turns.append(_turn(message, validated(_Sampled, item, where, field=field)))
         elif message.role == "tool" and turns:
             turns[-1] = _with_result(turns[-1], message, item, where, field)
-        elif message.role == "user" and _answered(turns) and index < len(messages) - 1:
+        elif message.role == "user" and _answered(turns) and (cut_off or index < len(messages) - 1):
             turns[-1] = replace(turns[-1], follow_up=message.content)
         elif turns or message.role == "tool":
             raise refusal(
@@ -175,6 +179,14 @@ def trajectory_from_row(row: Row, where: str) -> Trajectory:
             remedy="leave out attempts without any turn",
         )
     outcome = validated(_Outcome, row, where)
+    if outcome.given_turns > len(turns):
+        raise refusal(
+            where,
+            "given_turns",
+            expected=f"at most {len(turns)}, the number of turns",
+            found=outcome.given_turns,
+            remedy="it counts the leading turns that the student was given",
+        )
     return Trajectory(
         reference_id=text_field(row, "reference_id", where, remedy="name the reference of its prompt"),
         sample_index=outcome.sample_index,
@@ -183,6 +195,7 @@ def trajectory_from_row(row: Row, where: str) -> Trajectory:
         submission=outcome.submission,
         final_state=outcome.final_state,
         environment_score=outcome.environment_score,
+        given_turns=outcome.given_turns,
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,9 +10,8 @@ from pathlib import Path
 
 from mentor_pl.errors import RewardError
 from mentor_pl.messages import Message
-from mentor_pl.references.budget import Account, Budget, BudgetSpentError, Spending
-from mentor_pl.references.journal import Journal, journal_key
-from mentor_pl.references.replies import kind_of_end
+from mentor_pl.references.asker import Asker
+from mentor_pl.references.budget import Budget, BudgetSpentError
 from mentor_pl.references.teacher import ChatTeacher, ConversationRefusedError, TeacherError, UnavailableError
 from mentor_pl.rewards.base import NoScore
 
@@ -46,16 +43,8 @@ class Bench:
         max_asks: int,
         max_unanswered_in_a_row: int,
     ) -> None:
-        rank = _process_number()
-        self._journal = _journal(path if not rank else path.with_name(f"{path.stem}.rank{rank}{path.suffix}"))
-        journal = self._journal
-        spent = Spending(
-            requests=journal.num_replies,
-            prompt_tokens=journal.prompt_tokens,
-            completion_tokens=journal.completion_tokens,
-        )
-        self._account = Account(budget, spent)
-        self._model, self._max_asks, self._max_unanswered = model, max_asks, max_unanswered_in_a_row
+        self._asker = Asker(model, path, budget)
+        self._max_asks, self._max_unanswered = max_asks, max_unanswered_in_a_row
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="judge")
         self._under_way: dict[str, Future[Verdict]] = {}
         self._lock = threading.RLock()  # a future that is done already forgets itself in the thread that holds it
@@ -75,7 +64,7 @@ class Bench:
         return [future.result() for future in waiting]
 
     def _ask_once(self, question: Sequence[Message], read: Callable[[str], float | None]) -> Future[Verdict]:
-        key = self._key(question, 0)
+        key = self._asker.key(question)
         with self._lock:
             future = self._under_way.get(key)
             if future is None:
@@ -91,7 +80,7 @@ class Bench:
         messages = list(question)
         for ask in range(self._max_asks):
             try:
-                text, whole = self._reply(messages, ask)
+                said = self._asker.ask(messages, ask=ask)
             except ConversationRefusedError as failure:
                 if failure.common:  # a setting, which will be refused for the next question too
                     return self._unanswered(failure)
@@ -100,16 +89,16 @@ class Bench:
                 return self._unanswered(failure)
             except BudgetSpentError:
                 raise RewardError(
-                    f"the judge's budget is spent after {self._account.spent.requests} replies, {self._account.cost:g} paid; "
-                    f"raise LLMJudge.budget. Every verdict is kept in {self._journal.path}"
+                    f"the judge's budget is spent after {self._asker.account.spent.requests} replies, {self._asker.account.cost:g} paid; "
+                    f"raise LLMJudge.budget. Every verdict is kept in {self._asker.journal.path}"
                 ) from None
             except TeacherError as failure:
                 raise RewardError(f"the judge cannot be used: {failure}") from failure
             self._unanswered_in_a_row = 0
-            score = read(text) if whole else None
+            score = read(said.text) if said.whole else None
             if score is not None:
                 return score
-            messages += [Message(role="assistant", content=text), Message(role="user", content=_AGAIN)]
+            messages += [Message(role="assistant", content=said.text), Message(role="user", content=_AGAIN)]
         return NoScore(reason=f"the judge gave no verdict in {self._max_asks} replies")
 
     def _unanswered(self, failure: TeacherError) -> NoScore:
@@ -119,51 +108,6 @@ class Bench:
         if too_often:
             raise RewardError(
                 f"{failure}; {self._max_unanswered} questions to the judge in a row ended like this. Every verdict is kept in "
-                f"{self._journal.path}: go on when the endpoint is back"
+                f"{self._asker.journal.path}: go on when the endpoint is back"
             ) from failure
         return NoScore(reason=str(failure))
-
-    def _reply(self, messages: Sequence[Message], ask: int) -> tuple[str, bool]:
-        """Return what the judge says, and whether it came to its end."""
-        key = self._key(messages, ask)
-        row = self._journal.get("reply", key)
-        if row is None:
-            # No tokenizer makes more tokens than there are bytes.
-            longest = len(json.dumps([message.to_openai() for message in messages]).encode())
-            limit = self._model.max_completion_tokens
-            with self._account.request(prompt_tokens=longest, completion_tokens=limit) as spending:
-                reply = self._model.reply(messages, (), sample_index=ask, key=key)
-                row = {
-                    "message": reply.message.to_openai(),
-                    "finish_reason": reply.finish_reason,
-                    "prompt_tokens": reply.prompt_tokens,
-                    "completion_tokens": reply.completion_tokens,
-                }
-                self._journal.put("reply", key, row)
-                spending.requests = 1
-                spending.prompt_tokens, spending.completion_tokens = reply.prompt_tokens, reply.completion_tokens
-        return row["message"]["content"] or "", kind_of_end(row["finish_reason"]) == "finished"
-
-    def _key(self, messages: Sequence[Message], ask: int) -> str:
-        return journal_key(dict(self._model.identity), ask, [message.to_openai() for message in messages])
-
-
-_journals: dict[Path, Journal] = {}
-_opening = threading.Lock()
-
-
-def _journal(path: Path) -> Journal:
-    """Return this process's journal at a path; the judges of several terms and splits may share it."""
-    with _opening:
-        place = path.absolute()
-        if place not in _journals:
-            _journals[place] = Journal(place)
-        return _journals[place]
-
-
-def _process_number() -> int:
-    """Return this process's number in a run on several devices, as launchers and Lightning put it into the environment."""
-    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return 0

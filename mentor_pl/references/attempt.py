@@ -145,7 +145,7 @@ class Attempt:
             self._episode.resume(Response(results=results, follow_up=row.get("follow_up")), looked_up=True)
             return
         response = self._episode.respond()
-        if not any(result.status is ToolStatus.INFRASTRUCTURE for result in response.results):
+        if not response.lost and not any(result.status is ToolStatus.INFRASTRUCTURE for result in response.results):
             entry = {"results": [_result_row(result) for result in response.results], "follow_up": response.follow_up}
             self._endpoint.journal.put("results", key, entry)
         self._episode.resume(response)

@@ -6,6 +6,7 @@ One loop serves every speaker. `Episode` knows messages only; a teacher behind a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from mentor_pl.rollout.user import User
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import Completion, StopReason, Trajectory, Turn, messages_of
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
@@ -26,10 +29,12 @@ class Response:
     Attributes:
         results: One for each call of the message, in the same order; empty where it calls nothing.
         follow_up: What the user says next; None where nobody speaks.
+        lost: Whether whoever speaks for the user cannot be reached; the episode ends as `infrastructure`.
     """
 
     results: tuple[ToolResult, ...] = ()
     follow_up: str | None = None
+    lost: bool = False
 
 
 class Episode:
@@ -134,7 +139,11 @@ class Episode:
         if self._num_follow_ups < len(self.reference.follow_ups):
             return Response(follow_up=self.reference.follow_ups[self._num_follow_ups])
         assert self._user is not None  # or the episode would have ended
-        return Response(follow_up=self._user.reply(self.reference, (*self.messages(), self._last().message)))
+        try:
+            return Response(follow_up=self._user.reply(self.reference, (*self.messages(), self._last().message)))
+        except ToolBackendError as failure:
+            _log.warning("reference %r, sample %d: %s", self.reference.reference_id, self.sample_index, failure)
+            return Response(lost=True)
 
     def resume(self, response: Response, *, looked_up: bool = False) -> None:
         """Take the response to the last message in.
@@ -148,6 +157,9 @@ class Episode:
         self._turns.append(turn)
         if looked_up:
             self._unseen += turn.message.tool_calls
+        if response.lost:
+            self.stop_reason = StopReason.INFRASTRUCTURE
+            return
         for call, result in zip(turn.message.tool_calls, turn.tool_results, strict=True):
             if result.status is ToolStatus.INFRASTRUCTURE:
                 self.stop_reason = StopReason.INFRASTRUCTURE

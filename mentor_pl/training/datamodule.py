@@ -25,6 +25,7 @@ from mentor_pl.references.replay import with_expected_state
 from mentor_pl.rewards.program import RewardProgram
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
+from mentor_pl.rollout.user import User
 from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.training import compatibility
@@ -46,6 +47,7 @@ class MentorDataModule(LightningDataModule):
         tools: Tool backends; student and teacher are offered the same tools.
         reward: The reward program; evaluation measures its terms, too. Not needed for `train_on: references`.
         final_tools: Tools whose call ends the trajectory, and whose arguments are its answer.
+        user: Speaks with the student once a reference's own follow-ups are said; nobody unless given.
         train_on: `rollouts` lets the student explore; `references` imitates the teacher's solutions.
         evaluation: Reference file of each evaluation split, by its name.
         group_size: Trajectories per prompt (G).
@@ -77,6 +79,7 @@ class MentorDataModule(LightningDataModule):
         tools: list[ToolBackend],
         reward: RewardProgram | None = None,
         final_tools: list[str] | None = None,
+        user: User | None = None,
         train_on: Literal["rollouts", "references"] = "rollouts",
         evaluation: dict[str, str] | None = None,
         group_size: int = 8,
@@ -100,6 +103,7 @@ class MentorDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.reward = reward
+        self.user = user
         self.train_on = train_on
         self.advantages = advantages or GroupStandardized()
         self.mask_truncated = mask_truncated
@@ -256,7 +260,11 @@ class MentorDataModule(LightningDataModule):
         if student is None:
             raise AssertionError("the student is not loaded yet")
         return RolloutRunner(
-            protocol=self.protocol, toolbox=self.toolbox, limits=self.limits, max_context=max_context(student)
+            protocol=self.protocol,
+            toolbox=self.toolbox,
+            limits=self.limits,
+            max_context=max_context(student),
+            user=self.user,
         )
 
     @functools.cached_property

@@ -83,13 +83,13 @@ class EvaluationStream:
         own = (tool.name for prompt in prompts for tool in prompt[0].tools)
         self.tool_names = tuple(dict.fromkeys((*runner.tool_names, *own)))
 
-    def new_metrics(self, *, sync: bool = True) -> SplitMetrics:
-        """Return what measures this split, nothing counted yet.
+    def new_metrics(self) -> SplitMetrics:
+        """Return what measures this split, nothing counted yet."""
+        return SplitMetrics(self.tool_names, self.reward, samples=self.sampling.samples, own=self.metrics)
 
-        Args:
-            sync: Whether the ranks' counts are added up; False where one rank has all of them.
-        """
-        return SplitMetrics(self.tool_names, self.reward, samples=self.sampling.samples, own=self.metrics, sync=sync)
+    def teacher_metrics(self) -> SplitMetrics:
+        """Return what measures the teacher, who solved each problem once; one rank has all of its solutions."""
+        return SplitMetrics(self.tool_names, self.reward, own=self.metrics, sync=False)
 
     def __len__(self) -> int:
         """Batches, the same number on every rank: under sharded weights all must take part in each."""

@@ -226,7 +226,19 @@ def test_state_submission_and_the_users_turns_are_kept():
     assert trajectory_from_row(trajectory_to_row(trajectory), "f:1") == trajectory
 
 
-@pytest.mark.parametrize(("field", "value"), [("submission", [6]), ("environment_score", 1.5)])
+def test_given_turns_and_a_user_who_spoke_last_go_there_and_back():
+    turns = tuple(
+        Turn(completion=Completion(), message=Message(role="assistant", content=text), follow_up=said)
+        for text, said in (("4", "And 3+3?"), ("6", "And 4+4?"))
+    )
+    cut_off = Trajectory(reference_id="p", turns=turns, stop_reason=StopReason.MAX_CONTEXT, given_turns=1)
+    assert trajectory_to_row(cut_off)["given_turns"] == 1
+    assert trajectory_from_row(trajectory_to_row(cut_off), "f:1") == cut_off
+    with pytest.raises(DataFileError, match="f:1: field 'given_turns': expected at most 2"):
+        trajectory_from_row({**trajectory_to_row(cut_off), "given_turns": 3}, "f:1")
+
+
+@pytest.mark.parametrize(("field", "value"), [("given_turns", -1), ("submission", [6]), ("environment_score", 1.5)])
 def test_a_wrong_state_field_is_named(field, value):
     row = {"reference_id": "p", "finished": True, "messages": [{"role": "assistant", "content": "4"}], field: value}
     with pytest.raises(DataFileError, match=f"f:1: field '{field}'"):

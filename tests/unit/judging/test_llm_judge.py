@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
-import threading
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +14,10 @@ from mentor_pl.judging.rubric import MARK, Rubric
 from mentor_pl.messages import Message
 from mentor_pl.reference import Reference
 from mentor_pl.references.budget import Budget
-from mentor_pl.references.openai_teacher import OpenAITeacher
 from mentor_pl.rewards.base import NoScore
 from mentor_pl.testing import check_reward_component, trajectory
 from mentor_pl.trajectory import TrajectoryGroup
+from tests.unit.chat_endpoint import ChatEndpoint
 
 RUBRIC = Rubric(criteria={"long": "One point a word."}, points=10)
 REFERENCE = Reference(reference_id="r", prompt=(Message(role="user", content="Talk."),), answer="", tools=())
@@ -39,68 +33,14 @@ def verdict(request: dict[str, Any]) -> str:
     return json.dumps({"long": min(9, len(" ".join(work).split()))})
 
 
-class Judge:
+class Judge(ChatEndpoint):
     """Answers `verdict`; every request is counted by what the student wrote."""
 
     def __init__(self, faults: float = 0.0, says: str | None = None) -> None:
-        self.asked: Counter[str] = Counter()
-        self.answered: Counter[str] = Counter()
-        chance, lock, outer = random.Random(7), threading.Lock(), self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                question = json.dumps(request["messages"])
-                with lock:
-                    outer.asked[question] += 1
-                    fault = chance.choice(("429", "500", "cut", "garbage")) if chance.random() < faults else ""
-                    outer.answered[question] += not fault
-                if fault == "cut":
-                    return self.connection.close()
-                text = says if says is not None else verdict(request)
-                body = {
-                    "id": "x",
-                    "object": "chat.completion",
-                    "created": 1,
-                    "model": "judge",
-                    "choices": [
-                        {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-                    ],
-                    "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
-                }
-                data = b"<html>" if fault == "garbage" else json.dumps({} if fault else body).encode()
-                self.send_response(int(fault) if fault.isdigit() else 200)
-                self.send_header("Content-Type", "application/json")
-                if fault == "429":
-                    self.send_header("Retry-After", "0")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-
-    @contextmanager
-    def running(self) -> Iterator[Judge]:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
+        super().__init__(verdict if says is None else lambda _: says, faults)
 
     def component(self, cache: Path, **settings: Any) -> LLMJudge:
-        model = OpenAITeacher(
-            "judge",
-            self.url,
-            api_key_env="",
-            max_retries=settings.pop("max_retries", 12),
-            max_backoff_s=0.02,
-            timeout_s=20,
-        )
+        model = self.model(settings.pop("max_retries", 12))
         return LLMJudge(RUBRIC, model, cache, **settings)
 
 
