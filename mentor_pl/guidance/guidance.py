@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mentor_pl.errors import ConfigError
+from mentor_pl.guidance.distillation import Distillation
 from mentor_pl.guidance.dynamic_sampling import DynamicSampling
 from mentor_pl.guidance.hints import Hints
 from mentor_pl.guidance.imitation import Imitation
@@ -25,6 +26,7 @@ class Guidance:
         hints: Attempts behind the teacher's first calls.
         teacher_in_group: The teacher's solution as a member of the group.
         imitation: The teacher's solution as a supervised term.
+        distillation: A teacher judges every token that the student sampled.
     """
 
     success: str = "correct"
@@ -32,6 +34,7 @@ class Guidance:
     hints: Hints | None = None
     teacher_in_group: TeacherInGroup | None = None
     imitation: Imitation | None = None
+    distillation: Distillation | None = None
 
     @property
     def adds_teacher_tokens(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from mentor_pl.engines.base import SamplingParams
 from mentor_pl.errors import ConfigError
+from mentor_pl.guidance import Guidance
 from mentor_pl.reference import Reference
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.training.module import MentorModule
@@ -39,7 +40,13 @@ def check_imitation(module: MentorModule, *, rounds_ahead: int) -> None:
         )
 
 
-def check_exploration(module: MentorModule, *, sampling: SamplingParams, rounds_ahead: int) -> None:
+def check_exploration(
+    module: MentorModule,
+    *,
+    sampling: SamplingParams,
+    rounds_ahead: int,
+    guidance: Guidance = Guidance(),  # noqa: B008 - frozen
+) -> None:
     """Check that a module can be trained on what its engine samples in this way.
 
     Raises:
@@ -51,6 +58,8 @@ def check_exploration(module: MentorModule, *, sampling: SamplingParams, rounds_
             f"data.sampling.{filters[0]} is {getattr(sampling, filters[0])}, so that tokens are sampled from another distribution than "
             "the one that is trained; set model.correction to TruncatedImportanceSampling, which corrects for it, or leave the filter out"
         )
+    if guidance.distillation is not None:
+        guidance.distillation.teacher.check(module.tokenizer, sampling.temperature)
     if not rounds_ahead:
         return
     if not module.engine.holds_own_weights:

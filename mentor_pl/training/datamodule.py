@@ -163,7 +163,9 @@ class MentorDataModule(LightningDataModule):
         if stage == "fit" and self.train_on == "references":
             compatibility.check_imitation(self._module, rounds_ahead=self.rounds_ahead)
         elif stage == "fit":
-            compatibility.check_exploration(self._module, sampling=self.sampling, rounds_ahead=self.rounds_ahead)
+            compatibility.check_exploration(
+                self._module, sampling=self.sampling, rounds_ahead=self.rounds_ahead, guidance=self.guidance
+            )
         check_chat(self.protocol)
         for name, file in self._files.items():
             references = read_references(resolve(file), max_bad_lines=self._max_bad_lines)

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mentor_pl.engines.base import RolloutEngine
 from mentor_pl.errors import EngineError
-from mentor_pl.rollout.runner import RolloutStopped
+from mentor_pl.rollout.runner import RolloutRunner, RolloutStopped
 from mentor_pl.training.batching import (
     PolicyBatch,
     packed_batch,
@@ -22,6 +22,7 @@ from mentor_pl.training.batching import (
     step_statistics,
     step_sums,
 )
+from mentor_pl.training.distiller import TokenScoring
 from mentor_pl.training.fsdp2 import gathered
 from mentor_pl.training.policy import Policy
 from mentor_pl.training.rollout_ahead import RolloutAhead
@@ -180,6 +181,24 @@ class RolloutController:
         if self._corrects_sampler and updates_per_round > 1:
             return [self._with_old_logprobs(batch) for batch in batches]
         return batches
+
+    def token_scoring(self, runner: RolloutRunner, *, temperature: float, steps_per_round: int) -> TokenScoring:
+        """Return what a teacher that judges tokens may use of this run.
+
+        Args:
+            runner: Renders prompts.
+            temperature: Of the rollout.
+            steps_per_round: Optimiser steps of a round, so that no forward pass is larger than in training.
+        """
+        return TokenScoring(
+            self._policy,
+            runner,
+            temperature=temperature,
+            device=self._trainer.strategy.root_device,
+            parts=steps_per_round * self._trainer.accumulate_grad_batches,
+            pad_token_id=self._pad_token_id,
+            forward_context=self._trainer.precision_plugin.forward_context,
+        )
 
     def _check_logprobs(self, samples: Sequence[Sample]) -> None:
         for sample in samples:

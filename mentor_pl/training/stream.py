@@ -16,6 +16,7 @@ from mentor_pl.evaluation.rollout_metrics import work_metrics
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.comparison import GroupComparison
+from mentor_pl.training.distiller import Distiller
 from mentor_pl.training.guided_rollout import GuidedRollout
 from mentor_pl.training.prompt_order import PromptOrder
 from mentor_pl.training.rollout_controller import RolloutController, SyncedEngine
@@ -58,6 +59,10 @@ class TrainingStream(ABC):
         """Finish advantages that depend on the whole round. All ranks call this together."""
         return drawn
 
+    def judged(self, drawn: Round) -> Round:
+        """Let a teacher judge the round's tokens. All ranks call this together."""
+        return drawn
+
     def __len__(self) -> int:
         """Micro-batches in an epoch."""
         micro_batches = self.plan.steps_per_round * self.trainer.accumulate_grad_batches
@@ -75,7 +80,7 @@ class TrainingStream(ABC):
             self._settle()
 
     def _drawn_steps(self) -> list[list[PolicyBatch]]:
-        drawn = self.with_round_advantages(self.draw(self.share_of_round(self.rounds_done)))
+        drawn = self.judged(self.with_round_advantages(self.draw(self.share_of_round(self.rounds_done))))
         steps = list(self._steps(drawn.samples))
         steps = [list(steps[step]) for step in self._order_of_steps()]
         steps[0][0] = replace(steps[0][0], scored_groups=drawn.scored_groups, rollout_metrics=drawn.metrics)
@@ -168,6 +173,11 @@ class RolloutStream(TrainingStream):
             reward=comparison.reward,
             seed=plan.seed,
         )
+        distillation = comparison.guidance.distillation
+        self.distiller = distillation and Distiller(
+            distillation,
+            controller.token_scoring(runner, temperature=sampling.temperature, steps_per_round=plan.steps_per_round),
+        )
 
     def draw(self, indices: Sequence[int]) -> Round:
         """See `TrainingStream.draw`."""
@@ -231,6 +241,10 @@ class RolloutStream(TrainingStream):
         if not self.comparison.advantages.standardizes_round:
             return drawn
         return replace(drawn, samples=standardized_over_round(drawn.samples, self.controller.sums_over_ranks))
+
+    def judged(self, drawn: Round) -> Round:
+        """See `TrainingStream.judged`."""
+        return drawn if self.distiller is None else self.distiller(drawn, self.rounds_done)
 
 
 class ReferenceStream(TrainingStream):

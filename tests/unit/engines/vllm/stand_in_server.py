@@ -34,6 +34,7 @@ class StandIn:
         failures: Statuses (or "cut", for a connection that is closed) for the next completions, in place of answers.
         deaf_to: Control requests that are answered with success and change nothing.
         ignores_adapters: Samples from the model alone, whatever adapter is named.
+        tokenizer: Whose `/tokenize` answers; none by default.
         raw_logprobs: As without `--logprobs-mode processed_logprobs`.
     """
 
@@ -43,6 +44,7 @@ class StandIn:
         self.deaf_to: set[str] = set()
         self.ignores_adapters = False
         self.raw_logprobs = False
+        self.tokenizer: Any = None
         self.stamp = "default"
         self.url = ""
         self.hold: threading.Event | None = None
@@ -94,6 +96,8 @@ class StandIn:
             return 200, "Success: removed"
         if path == "/v1/completions":
             return self._complete(body)
+        if path == "/tokenize":
+            return 200, {"tokens": self.tokenizer(body["prompt"], add_special_tokens=False)["input_ids"]}
         return 404, {"detail": "Not Found"}
 
     @torch.no_grad()
