@@ -1,5 +1,7 @@
 """Guidance by the teacher beyond the reward: which prompts are tried, what the teacher adds to a group, how it judges tokens."""
 
+from mentor_pl.guidance.curriculum import Curriculum
+from mentor_pl.guidance.difficulty_pools import DifficultyPools
 from mentor_pl.guidance.distillation import Distillation
 from mentor_pl.guidance.dynamic_sampling import DynamicSampling
 from mentor_pl.guidance.guidance import Guidance
@@ -12,6 +14,8 @@ from mentor_pl.guidance.token_teachers import TokenTeacher
 from mentor_pl.guidance.vllm_teacher import VLLMTeacher
 
 __all__ = [
+    "Curriculum",
+    "DifficultyPools",
     "Distillation",
     "DynamicSampling",
     "Guidance",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mentor_pl.errors import ConfigError
+from mentor_pl.guidance.curriculum import Curriculum
+from mentor_pl.guidance.difficulty_pools import DifficultyPools
 from mentor_pl.guidance.distillation import Distillation
 from mentor_pl.guidance.dynamic_sampling import DynamicSampling
 from mentor_pl.guidance.hints import Hints
@@ -22,6 +24,8 @@ class Guidance:
 
     Attributes:
         success: Name of the reward term whose score of at least 0.5 is a success.
+        curriculum: Opens the prompts, the easiest first.
+        difficulty_pools: Divides a round among prompts by how often they succeed.
         dynamic_sampling: Replaces prompts whose groups hold no signal.
         hints: Attempts behind the teacher's first calls.
         teacher_in_group: The teacher's solution as a member of the group.
@@ -30,6 +34,8 @@ class Guidance:
     """
 
     success: str = "correct"
+    curriculum: Curriculum | None = None
+    difficulty_pools: DifficultyPools | None = None
     dynamic_sampling: DynamicSampling | None = None
     hints: Hints | None = None
     teacher_in_group: TeacherInGroup | None = None
@@ -41,13 +47,18 @@ class Guidance:
         """Whether tokens of the teacher's are trained on."""
         return self.teacher_in_group is not None or self.imitation is not None
 
+    @property
+    def chooses_by_difficulty(self) -> bool:
+        """Whether a prompt's difficulty decides when it is tried."""
+        return self.curriculum is not None or self.difficulty_pools is not None
+
     def check(self, reward: RewardProgram) -> None:
         """Check that the reward program can tell what a success is.
 
         Raises:
             ConfigError: It has no such term.
         """
-        asks = self.dynamic_sampling or self.hints or self.teacher_in_group
+        asks = self.difficulty_pools or self.dynamic_sampling or self.hints or self.teacher_in_group
         names = [term.name for term in reward.terms]
         if asks and self.success not in names:
             raise ConfigError(
@@ -58,6 +69,21 @@ class Guidance:
         """Tell which trajectories of a group succeed. What the infrastructure broke does not."""
         component = next(term.component for term in reward.terms if term.name == self.success)
         return self.of_scores(component.score_group(group), group)
+
+    def success_share(self, scores: Mapping[str, Sequence[float | NoScore]], group: TrajectoryGroup) -> float | None:
+        """Return the share of successes among a group's own attempts, from the scores of every term; None where there is none.
+
+        Attempts with a hint, and what the infrastructure broke, do not count.
+        """
+        if self.success not in scores:
+            return None
+        successes = self.of_scores(scores[self.success], group)
+        counted = [
+            success
+            for success, trajectory in zip(successes, group.trajectories, strict=True)
+            if not trajectory.given_turns and not trajectory.failed_infrastructure
+        ]
+        return sum(counted) / len(counted) if counted else None
 
     @staticmethod
     def of_scores(scores: Sequence[float | NoScore], group: TrajectoryGroup) -> list[bool]:

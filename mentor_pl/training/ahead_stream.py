@@ -75,6 +75,7 @@ class AheadRolloutStream(RolloutStream):
         began = time.perf_counter()
         drawn = self.with_staleness(ahead.finish(), self._synced)
         wait_s = time.perf_counter() - began
+        drawn = self.noted(drawn)  # the next round may depend on it
         if self._another_follows():
             if not fresh:  # else nothing has changed since
                 sync_s = self._sync()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from typing import Any
 
 
 class PromptOrder:
@@ -30,6 +32,21 @@ class PromptOrder:
             number, offset = divmod(index * self._round_size + len(out), self._num_prompts)
             out += self._pass(number)[offset : offset + self._round_size - len(out)]
         return out
+
+    def note(self, index: int, shares: Mapping[int, float]) -> None:
+        """Note what a round came to; this order does not depend on it.
+
+        Args:
+            index: The round.
+            shares: Share of successes of each prompt whose group could be told, over all ranks.
+        """
+
+    def state(self, next_round: int) -> dict[str, list[Any]]:
+        """Return what a resumed run needs beside the number of the next round that it draws."""
+        return {}
+
+    def load_state(self, state: Mapping[str, list[Any]]) -> None:
+        """Go on from a saved state."""
 
     def _pass(self, number: int) -> list[int]:
         """Return a pass. Each depends on the one before, back to the last one that began with a round."""

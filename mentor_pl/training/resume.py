@@ -70,6 +70,7 @@ class ResumableRun(Callback):
         checkpoint[RUN_KEY] = {
             "position": dataclasses.asdict(self._present(trainer)),
             "rounds_done": stream.rounds_done,
+            "order": stream.order,
             "steps_left": _of_every_rank(stream, alone=bool(getattr(pl_module, "saves_alone", False))),
             "data": dict(data.identity),
             "optimizers": [type(optimizer).__name__ for optimizer in trainer.optimizers],
@@ -86,7 +87,13 @@ class ResumableRun(Callback):
         run = checkpoint[RUN_KEY]
         self._position = RunPosition(**run["position"])
         self._is_resumed = True
-        data.go_to(StreamPosition(rounds_done=run["rounds_done"], steps_left=_of_this_rank(run["steps_left"], trainer)))
+        data.go_to(
+            StreamPosition(
+                rounds_done=run["rounds_done"],
+                steps_left=_of_this_rank(run["steps_left"], trainer),
+                order=run.get("order", {}),
+            )
+        )
         accumulate = trainer.accumulate_grad_batches
         checkpoint["loops"] = {"fit_loop": loops_at(self._position, accumulate_grad_batches=accumulate)}
         if self._position.has_reached(trainer):

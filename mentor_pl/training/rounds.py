@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from mentor_pl.rewards.program import ScoredGroup
 from mentor_pl.training.batching import PolicyBatch
@@ -54,7 +55,9 @@ class StreamPosition:
         rounds_done: Rounds of which every optimiser step is made.
         steps_left: The micro-batches of each step that the next round still holds, where some of its
             steps are made; empty where it is to be drawn.
+        order: What `PromptOrder.state` gave.
     """
 
     rounds_done: int
     steps_left: list[list[PolicyBatch]] = field(default_factory=list)
+    order: dict[str, list[Any]] = field(default_factory=dict)

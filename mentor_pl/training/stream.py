@@ -16,6 +16,7 @@ from mentor_pl.evaluation.rollout_metrics import work_metrics
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.comparison import GroupComparison
+from mentor_pl.training.difficulty_order import DifficultyOrder, difficulty_order, over_ranks, success_shares
 from mentor_pl.training.distiller import Distiller
 from mentor_pl.training.guided_rollout import GuidedRollout
 from mentor_pl.training.prompt_order import PromptOrder
@@ -101,15 +102,17 @@ class TrainingStream(ABC):
     def position(self) -> StreamPosition:
         """Return where to go on after the optimiser steps that are made."""
         left = self._steps_left()
-        if not left:
-            return StreamPosition(rounds_done=self.rounds_done + bool(self._steps_of_round))
-        begun = len(left) < len(self._steps_of_round)
-        return StreamPosition(rounds_done=self.rounds_done, steps_left=left if begun else [])
+        done = self.rounds_done + bool(self._steps_of_round and not left)
+        begun = bool(left) and len(left) < len(self._steps_of_round)
+        return StreamPosition(
+            rounds_done=done, steps_left=left if begun else [], order=self._order.state(next_round=done + begun)
+        )
 
     def go_to(self, position: StreamPosition) -> None:
         """Go on from this rank's position of a checkpoint."""
         self.rounds_done = position.rounds_done
         self._resumed_steps = position.steps_left
+        self._order.load_state(position.order)
 
     def share_of_round(self, round_index: int) -> list[int]:
         """Return this rank's prompts of a round; see `PromptOrder`."""
@@ -163,17 +166,21 @@ class RolloutStream(TrainingStream):
     ) -> None:
         super().__init__(trainer=trainer, controller=controller, num_prompts=len(prompts), plan=plan)
         self.comparison = comparison
+        guidance = comparison.guidance
+        self._index_of = {prompt[0].reference_id: i for i, prompt in enumerate(prompts)}
+        if guidance.chooses_by_difficulty:
+            self._order = difficulty_order(guidance, prompts, round_size=plan.prompts_per_round, seed=plan.seed)
         self.temperature = sampling.temperature
         self.rollout = GuidedRollout(
             runner=runner,
             prompts=prompts,
             sampling=sampling,
             group_size=group_size,
-            guidance=comparison.guidance,
+            guidance=guidance,
             reward=comparison.reward,
             seed=plan.seed,
         )
-        distillation = comparison.guidance.distillation
+        distillation = guidance.distillation
         self.distiller = distillation and Distiller(
             distillation,
             controller.token_scoring(runner, temperature=sampling.temperature, steps_per_round=plan.steps_per_round),
@@ -184,7 +191,7 @@ class RolloutStream(TrainingStream):
         with self.controller.synced_engine() as synced:
             groups, metrics = self.roll_out(synced, self.rounds_done)
         metrics["time/sync_s"] = synced.sync_s
-        return self.with_staleness(self.score_groups(groups, metrics, self.rounds_done), synced)
+        return self.noted(self.with_staleness(self.score_groups(groups, metrics, self.rounds_done), synced))
 
     def roll_out(self, synced: SyncedEngine, round_index: int) -> tuple[list[TrajectoryGroup], dict[str, float]]:
         """Let the engine's weights try a round's prompts; also return what was measured.
@@ -218,6 +225,15 @@ class RolloutStream(TrainingStream):
             scored_groups=scored,
             metrics=metrics | {"time/reward_s": reward_s},
         )
+
+    def noted(self, drawn: Round) -> Round:
+        """Let the order of prompts know what the round came to. All ranks call this together."""
+        order = self._order
+        if not isinstance(order, DifficultyOrder):
+            return drawn
+        shares = success_shares(drawn.scored_groups, self.comparison.guidance, self._index_of)
+        order.note(self.rounds_done, over_ranks(shares, self.num_prompts, self.controller.sums_over_ranks))
+        return replace(drawn, metrics=drawn.metrics | order.pool_shares())
 
     def with_staleness(self, drawn: Round, synced: SyncedEngine) -> Round:
         """Measure how many weight updates the trainer is ahead of the oldest weights that sampled this.

@@ -27,7 +27,9 @@ GUIDANCE = (
     *("--data.guidance.teacher_in_group", "{weight: 0.5}", "--data.guidance.imitation", "{weight: 0.1}"),
 )
 SELF = "{class_path: InformedSelf}"
-MODEL = "{class_path: ModelTeacher, init_args: {model: {class_path: FullStudent, init_args: {path: 'embedded:student'}}}}"
+MODEL = (
+    "{class_path: ModelTeacher, init_args: {model: {class_path: FullStudent, init_args: {path: 'embedded:student'}}}}"
+)
 TWO_STEPS = ("--data.steps_per_round", "2")
 """A checkpoint after an odd number of updates then lies within a round."""
 
