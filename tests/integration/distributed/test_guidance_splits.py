@@ -40,7 +40,11 @@ CASES = {
         "gspo": ("--model.loss", "GSPOLoss", "--data.advantages", "LeaveOneOut"),
         "guidance": GUIDANCE,
         "informed self": ("--data.guidance.distillation", f"{{teacher: {SELF}, weight: 0.5, decay_rounds: 3}}"),
-        "model teacher": ("--data.guidance.distillation", f"{{teacher: {MODEL}, reward_weight: 0.0}}"),
+        "model teacher": ("--data.guidance.distillation", f"{{teacher: {MODEL}, reward_weight: 0.5}}"),
+        "difficulty": (
+            *("--data.guidance.curriculum", "{rounds: 2, first_share: 0.1}"),
+            *("--data.guidance.difficulty_pools", "{failed: 0.5}"),
+        ),
     }.items()
 }
 RESUMED_AT = {"within a round": 1, "between rounds": 2}
