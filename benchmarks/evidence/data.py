@@ -1,0 +1,97 @@
+"""The function-calling data: which cases are trained on, which are held out, and which are out of domain."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mentor_pl_bfcl.package import data_folder
+from transformers import PreTrainedTokenizerBase
+
+from mentor_pl.chat.protocol import ChatProtocol
+from mentor_pl.files.references import write_references
+from mentor_pl.messages import Message
+from mentor_pl.reference import Reference
+from mentor_pl.references.converters.bfcl import bfcl
+
+REFUSAL = "None of the given functions can do this."
+"""What the teacher says where no function fits; the leaderboard's files hold no words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """How much of a category is used.
+
+    Attributes:
+        warm_start: Cases that the warm start imitates.
+        train: Other cases, which the arms are trained on.
+        held_out: Cases that are evaluated.
+    """
+
+    warm_start: int = 0
+    train: int = 0
+    held_out: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splits:
+    """Which cases are used. They are drawn from the short ones of a category, in an order that depends on its name only.
+
+    Attributes:
+        max_prompt_tokens: Cases with longer prompts are left out.
+        max_solution_tokens: Cases with longer solutions are left out.
+        in_domain: Categories that are trained on, and evaluated on other cases.
+        out_of_domain: Categories that are only evaluated.
+    """
+
+    max_prompt_tokens: int
+    max_solution_tokens: int
+    in_domain: Mapping[str, Share]
+    out_of_domain: Mapping[str, Share]
+
+
+def write_splits(folder: Path, splits: Splits, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[str]]:
+    """Write `warm_start.jsonl`, `train.jsonl` and one file for each category that is evaluated. No case is in two of them.
+
+    Returns:
+        The ids of each file's cases, by the file's name without its ending.
+    """
+    protocol = ChatProtocol(tokenizer)
+    files: dict[str, list[Reference]] = {"warm_start": [], "train": []}
+    for category, share in {**splits.in_domain, **splits.out_of_domain}.items():
+        cases = iter(_short_cases(category, protocol, splits))
+        parts = {category: share.held_out, "warm_start": share.warm_start, "train": share.train}
+        for name, wanted in parts.items():
+            drawn = list(itertools.islice(cases, wanted))
+            if len(drawn) < wanted:
+                raise ValueError(f"{category} has too few short cases for {share}")
+            files.setdefault(name, []).extend(drawn)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, references in files.items():
+        write_references(folder / f"{name}.jsonl", references)
+    return {name: [reference.reference_id for reference in references] for name, references in files.items()}
+
+
+def _short_cases(category: str, protocol: ChatProtocol, splits: Splits) -> list[Reference]:
+    converted = bfcl(data_folder() / f"BFCL_v4_{category}.json")
+    cases = [with_solution(one) for one in converted if isinstance(one, Reference)]
+    short = [
+        one
+        for one in cases
+        if len(protocol.prompt_ids(one.prompt, one.tools)) <= splits.max_prompt_tokens
+        and len(protocol.assistant_ids(one.messages[0])) <= splits.max_solution_tokens
+    ]
+    random.Random(f"evidence/{category}").shuffle(short)
+    return short
+
+
+def with_solution(reference: Reference) -> Reference:
+    """Let the teacher say its calls in one message, or that no function fits."""
+    calls: Sequence = reference.tool_calls
+    return replace(
+        reference,
+        messages=(Message(role="assistant", content="" if calls else REFUSAL, tool_calls=tuple(calls)),),
+    )
