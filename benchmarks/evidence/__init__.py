@@ -1,1 +1,36 @@
-"""SFT, sparse RL, strict RL and MENTOR on a pretrained student: `python -m benchmarks.evidence`, see `docs/evidence.md`."""
+"""Trains every arm with every seed, seed by seed, and writes what has ended; see `docs/evidence.md`.
+
+    python -m benchmarks.evidence                 # goes on where it was, after any kill
+    python -m benchmarks.evidence --report        # only writes tables of what is there, and says what is missing
+    python -m benchmarks.evidence --arms sparse mentor_exact --seeds 1
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def main() -> None:
+    """Run the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=Path("runs/evidence"), help="the folder of the runs")
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/evidence"))
+    parser.add_argument("--arms", nargs="+", help="only these, besides what they start from")
+    parser.add_argument("--seeds", type=int, help="only the first so many")
+    parser.add_argument("--report", action="store_true", help="train nothing")
+    arguments = parser.parse_args()
+
+    from benchmarks.evidence.campaign import Campaign  # loads torch
+    from benchmarks.evidence.function_calling import FUNCTION_CALLING
+
+    campaign = Campaign(
+        plan=FUNCTION_CALLING,
+        runs=arguments.runs.absolute(),
+        results=arguments.results,
+        only=arguments.arms,
+        seeds=arguments.seeds,
+    )
+    if not arguments.report:
+        campaign.run()
+    campaign.report()
