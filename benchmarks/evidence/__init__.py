@@ -1,8 +1,7 @@
-"""Trains every arm with every seed, seed by seed, and writes what has ended; see `docs/evidence.md`.
+"""Trains every arm with every seed, seed by seed, and writes what has ended: `python -m benchmarks.evidence`.
 
-    python -m benchmarks.evidence                 # goes on where it was, after any kill
-    python -m benchmarks.evidence --report        # only writes tables of what is there, and says what is missing
-    python -m benchmarks.evidence --arms sparse mentor_exact --seeds 1
+It goes on where it was, after any kill. `docs/evidence.md` says what is compared. `--report` only writes the tables of
+what has ended, and says what is missing; `--arms sparse mentor_exact --seeds 1` is a part of it.
 """
 
 from __future__ import annotations
