@@ -11,6 +11,7 @@ from mentor_pl.messages import ToolCall, ToolResult
 from mentor_pl.reference import Reference
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.prompt_tools import PromptTools
+from mentor_pl.tools.result_simulator import ResultSimulator
 from mentor_pl.tools.results import failed
 
 
@@ -19,19 +20,25 @@ class ReplayedTools(PromptTools):
 
     Calls are the same where tool and arguments are. Arguments are compared as JSON values: 3 equals 3.0, keys have no
     order, true is not 1. Where the teacher made a call several times, its results come in order, and the last one again.
-    Any other call is an error: there is no such result in the transcript.
+    Any other call is an error: there is no such result in the transcript. With `otherwise` a result is made up for it.
 
     Args:
         ignored_arguments: Arguments that may differ, by tool: `{search: [page_size]}`. The tool "*" stands for all.
         described_by: Describes tools that a prompt only names; runs nothing. Closed together with this one.
+        otherwise: Makes up the result of any other call, for example `mentor_pl.simulation.results.SimulatedResults`.
     """
 
     stateful = True
 
     def __init__(
-        self, ignored_arguments: dict[str, list[str]] | None = None, described_by: ToolBackend | None = None
+        self,
+        ignored_arguments: dict[str, list[str]] | None = None,
+        described_by: ToolBackend | None = None,
+        otherwise: ResultSimulator | None = None,
     ) -> None:
         self._ignored = {tool: frozenset(names) for tool, names in (ignored_arguments or {}).items()}
+        self._otherwise = otherwise
+        self.slow = otherwise is not None
         super().__init__(described_by)
 
     def session(self, reference: Reference | None = None) -> AbstractContextManager[ToolSession]:
@@ -42,15 +49,22 @@ class ReplayedTools(PromptTools):
             recorded[self._key(call)].append(content)
         used: defaultdict[str, int] = defaultdict(int)
 
+        earlier: list[tuple[ToolCall, str]] = []
+
         def run(call: ToolCall) -> ToolResult:
             if refusal := self.refusal(call, specs):
                 return refusal
             key = self._key(call)
             results = recorded.get(key)
-            if results is None:
+            if results is not None:
+                content = results[min(used[key], len(results) - 1)]
+                used[key] += 1
+            elif self._otherwise is None or reference is None:
                 return failed(call, f"{call.name}: no such result; nothing is known for these arguments")
-            content = results[min(used[key], len(results) - 1)]
-            used[key] += 1
+            else:
+                spec = next(spec for spec in specs if spec.name == call.name)
+                content = self._otherwise.result(call, spec, reference, tuple(earlier))
+            earlier.append((call, content))
             return ToolResult(call_id=call.call_id, content=content, output_chars=len(content))
 
         return nullcontext(ToolSession(run=run))

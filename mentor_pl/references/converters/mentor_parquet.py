@@ -1,7 +1,8 @@
 """The parquet schema of the MENTOR authors' release (that of ReCall and verl), read with pyarrow (extra `parquet`).
 
-Columns: `question`; `reward_model.ground_truth` (a text, or a list of accepted ones); `extra_info.func_schemas` (a list of tools or
-its JSON); `tool_calls_used` (names or calls, a list or its JSON), as a column or within `extra_info`.
+Columns: `question`; `reward_model.ground_truth` (a text, or a list of accepted ones); `extra_info.func_schemas` (a list of
+tools or its JSON) and, where the tools can be run, `extra_info.env` (their Python source, for `PythonSource`);
+`tool_calls_used` (names or calls, a list or its JSON), as a column or within `extra_info`.
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ def _convert(row: dict[str, Any], where: str, reference_id: str) -> Reference:
     answer = _object(row, "reward_model", where).get("ground_truth")
     if isinstance(answer, dict):  # ReCall writes {"target": [...]}
         answer = answer.get("target")
+    env = {} if is_absent(extra.get("env")) else {"env": extra["env"]}
     return reference_from_row(
         {
+            **env,
             "id": reference_id,
             "prompt": row.get("question"),
             "answer": answer,

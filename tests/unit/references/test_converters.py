@@ -158,6 +158,17 @@ def test_the_authors_parquet_in_its_variants(tmp_path, packed, within):
     assert [call.name for call in second.tool_calls] == ["add", "ceil"]
 
 
+def test_the_source_of_a_rows_tools_is_kept(tmp_path):
+    row = {
+        "question": "1 + 2?",
+        "reward_model": {"ground_truth": "3"},
+        "extra_info": {"func_schemas": json.dumps(SCHEMAS), "env": "def add(a, b):\n    return a + b"},
+    }
+    (reference,) = mentor_parquet(parquet_file(tmp_path / "train.parquet", [row]))
+    assert isinstance(reference, Reference)
+    assert reference.fields == {"env": "def add(a, b):\n    return a + b"}
+
+
 def test_parquet_of_another_schema_is_refused(tmp_path):
     path = parquet_file(tmp_path / "x.parquet", [{"question": "?"}])
     (rejected,) = mentor_parquet(path)
