@@ -22,7 +22,7 @@ from benchmarks.ladder_arms import ARMS, Arm
 from benchmarks.ladder_table import write_table
 
 VANILLA = "vanilla"
-_MEASURED_ALONE = (
+MEASURED_ALONE = (
     "--summary.enabled=false",
     "--export.enabled=false",
     "--recorder.every_n_rounds=0",
@@ -45,7 +45,7 @@ def run_arm(arm: Arm, seed: int, runs: Path, results: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     command = [sys.executable, "-m", "mentor_pl", "fit", *(f"--config={name}" for name in arm.configs.split("+"))]
-    command += [f"--seed_everything={seed}", f"--run_dir={folder}", *_MEASURED_ALONE]
+    command += [f"--seed_everything={seed}", f"--run_dir={folder}", *MEASURED_ALONE]
     command += [f"--trainer.callbacks.before={str(first).lower()}"]
     log = folder / "log.txt"
     with open(log, "w") as out:
@@ -57,7 +57,10 @@ def run_arm(arm: Arm, seed: int, runs: Path, results: Path) -> None:
     measured = json.loads((folder / "ladder.json").read_text())
     if first:
         _write(results / f"{VANILLA}.json", {"after": measured.pop("before")})
-    _write(target, {"arm": arm.name, "configs": arm.configs, "seed": seed, **measured})
+    report = folder / "collapse.jsonl"
+    rows = [json.loads(line) for line in report.read_text().splitlines()] if report.exists() else []
+    signs = [[row["step"], row["sign"], row["found"]] for row in rows]
+    _write(target, {"arm": arm.name, "configs": arm.configs, "seed": seed, **measured, "signs": signs})
     print(f"{arm.name}, seed {seed}: {measured['cpu_s']:.0f} CPU-seconds of training", flush=True)
     shutil.rmtree(folder)
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mentor_pl.callbacks.collapse_probe import AGREEMENT, STEP_KL
+
 REWARD, CALLS, ENTROPY, KL = "reward", "tool_calls", "entropy", "kl"
 TOKENS, UNIFORM, KNOWN = "completion_tokens", "uniform_groups", "score/known_tools"
-WATCHED = (REWARD, CALLS, ENTROPY, KL, TOKENS, UNIFORM, KNOWN)
+WATCHED = (REWARD, CALLS, ENTROPY, KL, TOKENS, UNIFORM, KNOWN, AGREEMENT, STEP_KL)
 """Names of the metrics that are watched beside the success; those that a run does not have are left out."""
 
 
@@ -35,7 +37,7 @@ class CollapseWatch:
     Args:
         success: Name of the reward term that says what a success is.
         smoothing: Weight of the newest value in the moving averages; in (0, 1].
-        warmup_steps: Steps whose mean is the start, and in which nothing is reported.
+        warmup_steps: Steps whose mean is the start, and in which nothing is reported that is compared with it.
     """
 
     def __init__(self, success: str = "correct", smoothing: float = 0.25, warmup_steps: int = 5) -> None:
@@ -46,7 +48,14 @@ class CollapseWatch:
         self._start: dict[str, float] = {}
         self._now: dict[str, float] = {}
         self._peak: dict[str, float] = {}
+        self._seen: dict[str, int] = {}
         self._reported: list[str] = []
+
+    @property
+    def is_at_its_best(self) -> bool:
+        """Whether success is about as high as it ever was, and nothing is wrong."""
+        peak, now = self._peak.get(self.success, 0.0), self._now.get(self.success, 0.0)
+        return now >= 0.95 * peak and not self._signs(compared=self._steps > self.warmup_steps)
 
     def update(self, values: Mapping[str, float]) -> list[Sign]:
         """Take a step's metrics in; return the signs that were not there before."""
@@ -54,33 +63,57 @@ class CollapseWatch:
             if name not in values:
                 continue
             value = float(values[name])
+            self._seen[name] = self._seen.get(name, 0) + 1
             if self._steps < self.warmup_steps:
                 self._start[name] = self._start.get(name, 0.0) + value / self.warmup_steps
             self._now[name] = self._now.get(name, value) + self.smoothing * (value - self._now.get(name, value))
         self._steps += 1
-        if self._steps < self.warmup_steps:
-            return []
-        for name, value in self._now.items():
-            self._peak[name] = max(self._peak.get(name, value), value)
-        if self._steps == self.warmup_steps:
-            return []
-        new = [sign for sign in self._signs() if sign.name not in self._reported]
+        if self._steps >= self.warmup_steps:
+            for name, value in self._now.items():
+                self._peak[name] = max(self._peak.get(name, value), value)
+        signs = self._signs(compared=self._steps > self.warmup_steps, step_kl=values.get(STEP_KL, 0.0))
+        new = [sign for sign in signs if sign.name not in self._reported]
         self._reported += [sign.name for sign in new]
         return new
 
-    def _signs(self) -> list[Sign]:
-        signs = [
+    def _signs(self, *, compared: bool, step_kl: float = 0.0) -> list[Sign]:
+        """Return what is wrong; with `compared`, also what only a comparison with the start shows."""
+        signs = [self._too_long_a_step(step_kl), self._reward_against_success(), self._kl(), self._no_signal()]
+        if compared:
+            signs += self._compared()
+        return [sign for sign in signs if sign is not None]
+
+    def _compared(self) -> list[Sign | None]:
+        return [
             self._unpaid_reward(),
             self._calls_vanish(),
             self._calls_run_away(),
-            self._kl(),
             self._entropy(),
             self._lengths(),
             self._unknown_tools(),
-            self._no_signal(),
             self._success_falls(),
         ]
-        return [sign for sign in signs if sign is not None]
+
+    def _too_long_a_step(self, step_kl: float) -> Sign | None:
+        if step_kl < 0.05:
+            return None
+        return Sign(
+            name="too long a step",
+            metric=STEP_KL,
+            found=f"one update moved the policy by {step_kl:.2f} nats per token",
+            cause="the learning rate is too high: lower it by a factor of ten, or clip gradients",
+        )
+
+    def _reward_against_success(self) -> Sign | None:
+        if self._seen.get(AGREEMENT, 0) < 3 or self._now[AGREEMENT] > 0.7:
+            return None
+        return Sign(
+            name="reward against success",
+            metric=AGREEMENT,
+            found=f"within groups, reward and success ({self.success}) correlate by {self._now[AGREEMENT]:.2f} only",
+            cause="the reward pays for something else than success, or its judge is wrong; read trajectories with a high "
+            "reward (`mentor-pl score --explain`) and gate bonuses on success",
+        )
 
     def _gain(self, name: str) -> float:
         return self._now[name] - self._start[name] if name in self._start and name in self._now else 0.0
@@ -166,7 +199,7 @@ class CollapseWatch:
         )
 
     def _no_signal(self) -> Sign | None:
-        if self._now.get(UNIFORM, 0.0) < 0.9 or self._now.get(self.success, 0.0) > 0.8:
+        if self._seen.get(UNIFORM, 0) < 3 or self._now[UNIFORM] < 0.9 or self._now.get(self.success, 0.0) > 0.8:
             return None
         return Sign(
             name="no signal",
@@ -193,6 +226,7 @@ class CollapseWatch:
             "start": dict(self._start),
             "now": dict(self._now),
             "peak": dict(self._peak),
+            "seen": dict(self._seen),
             "reported": list(self._reported),
         }
 
@@ -200,4 +234,5 @@ class CollapseWatch:
         """Go on from a saved state."""
         self._steps = state["steps"]
         self._start, self._now, self._peak = dict(state["start"]), dict(state["now"]), dict(state["peak"])
+        self._seen = dict(state.get("seen", {}))
         self._reported = list(state["reported"])

@@ -1,13 +1,22 @@
 import json
 import logging
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 
+from mentor_pl.callbacks.collapse_answers import GoodState
 from mentor_pl.callbacks.collapse_guard import CollapseGuard
-from mentor_pl.callbacks.collapse_watch import CollapseWatch
+from mentor_pl.callbacks.collapse_probe import covariances
+from mentor_pl.callbacks.collapse_watch import CollapseWatch, Sign
 from mentor_pl.errors import ConfigError, MentorError
+from mentor_pl.rewards.base import RewardComponent
+from mentor_pl.rewards.program import RewardProgram, RewardTerm
+from mentor_pl.students.full import FullStudent
+from mentor_pl.training.samples import Source
+from tests.unit.training.runs import make_data, make_module, make_trainer, some_references
 
 HEALTHY = {
     "reward": 0.37,
@@ -78,6 +87,35 @@ def test_hacking_is_seen_before_success_falls():
     assert success[hacked[0][0]] > 0.3 - 0.1
 
 
+def test_a_reward_that_does_not_follow_success_is_seen_before_the_warm_up_is_over():
+    rows = run(steps=4)
+    assert signs([{**row, "reward_agreement": 0.5} for row in rows]) == [(2, "reward against success")]
+    assert signs([{**row, "reward_agreement": 0.9} for row in rows]) == []
+
+
+def test_one_update_that_is_too_long_is_seen_at_once():
+    rows = run(steps=4)
+    assert signs([{**row, "step_kl": 0.04} for row in rows]) == []
+    assert signs([{**row, "step_kl": 0.3} for row in rows]) == [(0, "too long a step")]
+
+
+def test_a_policy_far_from_its_start_is_seen_in_the_warm_up():
+    assert signs([{**row, "kl": 0.6} for row in run(steps=2)]) == [(0, "far from the start")]
+
+
+def test_reward_and_success_are_compared_within_groups():
+    def group(rewards, scores):
+        return SimpleNamespace(rewards=rewards, scores={"correct": scores})
+
+    # Less their means, 1/2 and 1/3: rewards 1/2 -1/2 0, successes 2/3 -1/3 -1/3.
+    groups = [group((1.0, 0.0, 0.5), (1.0, 0.0, 0.0))]
+    assert covariances(groups, "correct") == pytest.approx((0.5, 0.5, 2 / 3))
+    # A group of failures adds what its rewards differ by; what could not be told does not count.
+    groups.append(group((0.2, 0.0, 9.0), (0.0, 0.0, math.nan)))
+    assert covariances(groups, "correct") == pytest.approx((0.5, 0.52, 2 / 3))
+    assert covariances(groups, "solved") == (0.0, 0.0, 0.0)
+
+
 def test_what_a_run_does_not_measure_is_not_watched():
     assert signs([{"entropy": 0.2}] * 20) == []
     assert names([{"entropy": 0.2}] * 6 + [{"entropy": 2.0}] * 10) == ["entropy"]
@@ -94,6 +132,11 @@ def test_a_watch_goes_on_where_it_was():
     assert found == whole
 
 
+ONE_RANK = SimpleNamespace(
+    root_device="cpu", reduce=lambda value, reduce_op: value, broadcast=lambda value: value, barrier=lambda: None
+)
+
+
 def fit(folder, guard, kl_weight=0.1):
     """Let a guard see a run in which the reward is hacked."""
     weight = torch.nn.Parameter(torch.zeros(1))
@@ -105,6 +148,7 @@ def fit(folder, guard, kl_weight=0.1):
         callback_metrics={},
         optimizers=[optimizer],
         lr_scheduler_configs=[],
+        strategy=ONE_RANK,
     )
     module = SimpleNamespace(loss=SimpleNamespace(kl_weight=kl_weight))
     guard.on_fit_start(trainer, module)
@@ -138,6 +182,91 @@ def test_the_answers(tmp_path):
     assert module.loss.kl_weight == pytest.approx(0.4)
     with pytest.raises(MentorError, match="reward without success: the reward rose by .* Resume with --ckpt_path"):
         fit(tmp_path, CollapseGuard(answer="stop"))
+
+
+def test_the_last_good_state_is_put_back_but_not_its_learning_rate(tmp_path):
+    module = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.1)
+    trainer = SimpleNamespace(
+        global_step=7, is_global_zero=True, default_root_dir=tmp_path, optimizers=[optimizer], strategy=ONE_RANK
+    )
+    module(torch.ones(2)).sum().backward()
+    optimizer.step()
+    good, weight = GoodState(), module.weight.detach().clone()
+    moment = optimizer.state[module.weight]["exp_avg"].clone()
+    good.save(trainer, module, {"steps": 7})
+    module.weight.data += 1
+    module(torch.full((2,), 9.0)).sum().backward()
+    optimizer.step()
+    optimizer.param_groups[0]["lr"] = 0.05
+    assert good.restore(trainer, module) == {"steps": 7}
+    assert torch.equal(module.weight, weight)
+    assert torch.equal(optimizer.state[module.weight]["exp_avg"], moment)
+    assert optimizer.param_groups[0]["lr"] == 0.05
+    trainer.global_step = 8
+    good.save(trainer, module, {})
+    assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["good-step=8.pt"]
+
+
+class Alarm(CollapseGuard):
+    """Sees a sign after the first updates."""
+
+    def __init__(self, last, **settings):
+        super().__init__(**settings)
+        sign = Sign(name="a sign", metric="reward", found="something", cause="something else")
+        self.watch.update = lambda values: [sign] if self._steps_seen <= last else []
+
+
+def trained(tmp_path, guard, **options):
+    references = some_references(tmp_path / "references.jsonl", 6)
+    data = make_data(references, **options)
+    module, trainer = make_module(), make_trainer(tmp_path, guard, max_steps=3)
+    sources = []
+
+    class Sources(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            sources.append(set(batch.source.tolist()))
+
+    trainer.callbacks.append(Sources())
+    try:
+        trainer.fit(module, data)
+    finally:
+        data.close()
+    return module, trainer, sources
+
+
+def test_the_teacher_is_brought_in_from_the_next_round_on(tmp_path):
+    strict = RewardProgram(terms=[RewardTerm(name="correct", component=Never(), weight=1.0)])
+    guard = Alarm(last=1, answer="teacher")
+    _, trainer, sources = trained(tmp_path, guard, reward=strict)
+    assert [Source.TEACHER in one for one in sources] == [False, True, True]
+    assert guard.state_dict()["teacher_is_in"]
+
+
+class Never(RewardComponent):
+    """The student never succeeds, the teacher does."""
+
+    def score(self, trajectory, references):
+        return float(not trajectory.turns[0].completion.token_ids)
+
+
+def test_going_back_ends_where_it_began_with_a_lower_learning_rate(tmp_path, caplog):
+    torch.manual_seed(0)
+    guard = Alarm(last=2, answer="go_back", max_returns=2, factor=0.5)
+    start = weights_of(FullStudent("embedded:student").load_model())
+    module, trainer, _ = trained(tmp_path, guard)
+    assert guard.good.step == 0 and guard.state_dict()["returns"] == 2
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3 / 4)
+    # The third update was made from the start: Adam's first step moves each weight by the learning rate.
+    moved = max(float((w - start[n]).abs().max()) for n, w in weights_of(module.student).items())
+    assert 0 < moved < 1.1 * 1e-3 / 4
+    assert "went back to the weights of update 0; the learning rate is 0.0005 now" in caplog.text
+    with pytest.raises(MentorError, match="step 3: a sign"):
+        trained(tmp_path, Alarm(last=3, answer="go_back", max_returns=2))
+
+
+def weights_of(model):
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
 
 
 def test_settings_that_cannot_work_are_refused(tmp_path):

@@ -1,0 +1,84 @@
+"""What a guard against collapse measures itself, beside what a run logs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+from mentor_pl.losses.kl import k3
+from mentor_pl.rewards.program import ScoredGroup
+from mentor_pl.training.batching import PolicyBatch
+from mentor_pl.training.samples import Source
+
+AGREEMENT, STEP_KL = "reward_agreement", "step_kl"
+_ALWAYS_UNTIL, _EVERY = 10, 5
+
+
+class CollapseProbe:
+    """Measures whether the reward follows success within groups, and how far one update moved the policy. The same on every rank.
+
+    `reward_agreement` is the correlation, over all attempts of a round, of reward and success, each less its group's mean: the policy
+    gradient moves success in proportion to their covariance, so a reward that pays for something else is seen before success falls.
+
+    `step_kl` is the KL of the policy before an update to the one after it, in nats per token (k3), on the update's own last
+    micro-batch: a forward pass, made after each of the first 10 updates and then after every fifth.
+
+    Args:
+        success: Name of the reward term that says what a success is.
+    """
+
+    def __init__(self, success: str) -> None:
+        self._success = success
+        self._groups: tuple[ScoredGroup, ...] = ()
+
+    def note(self, batch: Any) -> None:
+        """Note the groups of a round, which its first micro-batch holds."""
+        if isinstance(batch, PolicyBatch) and batch.scored_groups:
+            self._groups = batch.scored_groups
+
+    def measured(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> dict[str, float]:
+        """Return what can be told after an update. All ranks call this together."""
+        sums = torch.tensor([*covariances(self._groups, self._success), *_step_kl(trainer, pl_module, batch)])
+        self._groups = ()
+        covariance, of_reward, of_success, kl, tokens = trainer.strategy.reduce(
+            sums.double().to(trainer.strategy.root_device), reduce_op="sum"
+        ).tolist()
+        out: dict[str, float] = {}
+        if of_reward > 0 and of_success > 0:
+            out[AGREEMENT] = covariance / math.sqrt(of_reward * of_success)
+        if tokens:
+            out[STEP_KL] = kl / tokens
+        return out
+
+
+def covariances(groups: Sequence[ScoredGroup], success: str) -> tuple[float, float, float]:
+    """Return the sums of r s, r r and s s over all attempts: reward r and success s, each less its group's mean."""
+    totals = [0.0, 0.0, 0.0]
+    for scored in groups:
+        pairs = [
+            (float(reward), float(score))
+            for reward, score in zip(scored.rewards, scored.scores.get(success, ()), strict=False)
+            if not (math.isnan(reward) or math.isnan(score))
+        ]
+        if not pairs:
+            continue
+        mean_r, mean_s = (math.fsum(column) / len(pairs) for column in zip(*pairs, strict=True))
+        for reward, score in pairs:
+            r, s = reward - mean_r, score - mean_s
+            totals = [totals[0] + r * s, totals[1] + r * r, totals[2] + s * s]
+    return totals[0], totals[1], totals[2]
+
+
+def _step_kl(trainer: Trainer, pl_module: LightningModule, batch: Any) -> tuple[float, float]:
+    policy: Any = getattr(pl_module, "policy", None)
+    due = trainer.global_step <= _ALWAYS_UNTIL or trainer.global_step % _EVERY == 0
+    if policy is None or not isinstance(batch, PolicyBatch) or getattr(pl_module.loss, "imitates", False) or not due:
+        return 0.0, 0.0
+    with trainer.precision_plugin.forward_context():
+        now = policy.score_no_grad(batch)
+    own = batch.source == Source.STUDENT
+    return float(k3(batch.sampling_logprobs, now)[own].sum()), float(own.sum())
