@@ -1,6 +1,6 @@
 """The guard against collapse, tried on runs that do collapse and on runs that do not.
 
-    python -m benchmarks.collapse [--updates 30] [--runs runs/collapse] [--output benchmarks/results/collapse.json]
+    python -m benchmarks.collapse [--runs runs/collapse] [--output benchmarks/results/collapse.json]
 
 Each trial is MENTOR on the embedded task with one thing spoilt. Success is the greedy accuracy at 100 problems in domain, tried every
 second update. It has fallen by a tenth at the first point from which on it stays below .9 of the best before. A report is in time if
@@ -33,12 +33,13 @@ def _program(bonus: str, *, correct: float) -> str:
     return json.dumps({"exits": [], "terms": terms})
 
 
-TRIALS: dict[str, tuple[str, ...]] = {
-    "learning rate 20 times too high": ("--model.optimizer.init_args.lr=5e-3",),
-    "learning rate 8 times too high": ("--model.optimizer.init_args.lr=2e-3",),
-    "a bonus for any call": (f"--data.reward={_program('AnyCall', correct=0.2)}",),
-    "a wrong judge": (f"--data.reward={_program('ShortAnswerJudge', correct=0.0)}",),
+TRIALS: dict[str, tuple[str, int]] = {
+    "learning rate 20 times too high": ("--model.optimizer.init_args.lr=5e-3", 10),
+    "a wrong judge": (f"--data.reward={_program('ShortAnswerJudge', correct=0.0)}", 20),
+    "a bonus for any call": (f"--data.reward={_program('AnyCall', correct=0.2)}", 28),
+    "learning rate 8 times too high": ("--model.optimizer.init_args.lr=2e-3", 16),
 }
+"""What is spoilt, and how many updates it takes until success has fallen."""
 
 
 def fell_at(curve: Sequence[tuple[int, float]]) -> int | None:
@@ -53,13 +54,17 @@ def fell_at(curve: Sequence[tuple[int, float]]) -> int | None:
     return None
 
 
-def trial(name: str, arguments: Sequence[str], updates: int, runs: Path) -> dict[str, Any]:
+def trial(name: str, argument: str, updates: int, runs: Path) -> dict[str, Any]:
     """Run one trial; return its curve, what was reported, and whether that was in time."""
     folder = runs / name.replace(" ", "-")
     shutil.rmtree(folder, ignore_errors=True)
-    command = [sys.executable, "-m", "mentor_pl", "fit", "--config=mentor", *arguments, *MEASURED_ALONE]
+    command = [sys.executable, "-m", "mentor_pl", "fit", "--config=mentor", argument, *MEASURED_ALONE]
     command += [f"--run_dir={folder}", f"--trainer.max_steps={updates}"]
-    command += ["--trainer.callbacks.every_n_steps=2", "--trainer.callbacks.before=true"]
+    command += [
+        "--trainer.callbacks.every_n_steps=2",
+        "--trainer.callbacks.before=true",
+        "--trainer.callbacks.all_splits=false",
+    ]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
     measured = json.loads((folder / "ladder.json").read_text())
     curve = [
@@ -83,15 +88,14 @@ def trial(name: str, arguments: Sequence[str], updates: int, runs: Path) -> dict
 def main() -> None:
     """Run every trial that is not in the file yet, and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--updates", type=int, default=30)
     parser.add_argument("--runs", type=Path, default=Path("runs/collapse"))
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/collapse.json"))
     parser.add_argument("--ladder", type=Path, default=Path("benchmarks/results/ladder"))
     args = parser.parse_args()
     results = json.loads(args.output.read_text()) if args.output.exists() else {"trials": {}}
-    for name, arguments in TRIALS.items():
+    for name, (argument, updates) in TRIALS.items():
         if name not in results["trials"]:
-            results["trials"][name] = trial(name, arguments, args.updates, args.runs.resolve())
+            results["trials"][name] = trial(name, argument, updates, args.runs.resolve())
         found = results["trials"][name]
         print(
             f"{name}: fell at {found['fell_by_a_tenth_at']}, reported at {found['first_reported_at']}: {found['signs'][:2]}"

@@ -23,13 +23,17 @@ class LadderProbe(Callback):
     Args:
         every_n_steps: Updates between two points of the learning curve, which is the accuracy in domain.
         in_domain: The split of the curve.
-        before: Whether all splits are tried before training, too.
+        before: Whether the splits are tried before training, too.
+        all_splits: Whether all splits are tried before and after training, or only that of the curve.
     """
 
-    def __init__(self, every_n_steps: int = 8, in_domain: str = "id", before: bool = False) -> None:
+    def __init__(
+        self, every_n_steps: int = 8, in_domain: str = "id", before: bool = False, all_splits: bool = True
+    ) -> None:
         self.every_n_steps = every_n_steps
         self.in_domain = in_domain
         self.before = before
+        self.all_splits = all_splits
         self.measured: dict[str, Any] = {"curve": []}
         self._sampled_tokens = 0.0
         self._step = 0
@@ -38,7 +42,7 @@ class LadderProbe(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Try the start, and set the clock."""
         if self.before:
-            self.measured["before"] = {s.split: attempt(s) for s in _splits(trainer)}
+            self.measured["before"] = self._tried(trainer)
         self._cpu_began = time.process_time()
 
     def on_train_batch_end(
@@ -62,9 +66,12 @@ class LadderProbe(Callback):
             "updates": trainer.global_step,
             "cpu_s": round(time.process_time() - self._cpu_began - self._cpu_left_out, 1),
             "sampled_tokens": int(self._sampled_tokens),
-            "after": {s.split: attempt(s) for s in _splits(trainer)},
+            "after": self._tried(trainer),
         }
         (Path(trainer.default_root_dir) / "ladder.json").write_text(json.dumps(self.measured) + "\n")
+
+    def _tried(self, trainer: Trainer) -> dict[str, Any]:
+        return {s.split: attempt(s) for s in _splits(trainer) if self.all_splits or s.split == self.in_domain}
 
 
 def attempt(stream: EvaluationStream) -> dict[str, Any]:
