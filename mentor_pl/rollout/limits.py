@@ -18,8 +18,10 @@ class RolloutLimits:
         max_thinking_tokens: Sampled tokens of thought over all turns (`MAX_THINKING_TOKENS`); null for no limit of its own. It is
             counted when a turn ends: set `max_completion_tokens` to what a turn may take at most.
         max_tool_result_tokens: Tokens of one tool result; the rest is cut and a marker says so.
-        park_after_s: Seconds that decoding waits for the tools of a turn before other trajectories go on without it. Tools that are `slow`
-            are never waited for. Timing decides the order of events only where this runs out.
+        park_after_s: Seconds that decoding waits for the tools of a turn before other trajectories go on without it. Timing decides the
+            order of events, and with it the last bits of log-probabilities, only where this runs out: so it is longer than the
+            limits of local tools. Lower it where calls often hang and a seeded run need not repeat to the bit. Tools that are
+            `slow` are never waited for.
         max_concurrent_tools: Trajectories whose tools run at the same time, on each rank; more wait. Raise it for slow remote tools.
     """
 
@@ -28,7 +30,7 @@ class RolloutLimits:
     max_completion_tokens: int = 1024
     max_thinking_tokens: int | None = None
     max_tool_result_tokens: int = 512
-    park_after_s: float = 1.0
+    park_after_s: float = 30.0
     max_concurrent_tools: int = 16
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
@@ -231,8 +232,14 @@ class _Loop:
             if not row.episode.is_slow():
                 awaited.append(future)
         if awaited:
-            wait(awaited, timeout=self._park_after_s)
+            self._wait(awaited)
             self._resume([future for future in awaited if future.done()])
+
+    def _wait(self, awaited: Sequence[Future[Response]]) -> None:
+        deadline = time.monotonic() + self._park_after_s
+        while not self._should_stop() and (left := deadline - time.monotonic()) > 0:
+            if not wait(awaited, timeout=min(left, _STOP_POLL_S)).not_done:
+                return
 
     def _resume(self, futures: Iterable[Future[Response]]) -> None:
         ready: list[StudentEpisode] = []

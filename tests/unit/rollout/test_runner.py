@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import json
 import threading
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import RolloutRunner
 from mentor_pl.students.chat_template import read_chat_template
 from mentor_pl.tools.base import ToolBackend, ToolSession
+from mentor_pl.tools.command_interpreter import CommandInterpreter
 from mentor_pl.tools.functions import PythonFunctions
+from mentor_pl.tools.interpreter import PythonInterpreter
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import StopReason
 from tests.unit.chat.byte_tokenizers import CHATML, byte_tokenizer
@@ -346,6 +349,13 @@ def test_limits_must_be_positive(field):
     with pytest.raises(ConfigError, match=f"limits.{field} is 0; it must be positive"):
         RolloutLimits(**{field: 0})
     RolloutLimits(park_after_s=0.0)
+
+
+@pytest.mark.parametrize("backend", [PythonFunctions, PythonInterpreter, CommandInterpreter])
+def test_a_local_tool_is_waited_for_until_its_own_limit(backend):
+    # else a busy machine decides which rows are decoded together, and with it the last bits of a run
+    timeout_s = inspect.signature(backend).parameters["timeout_s"].default
+    assert RolloutLimits().park_after_s > 2 * timeout_s
 
 
 def test_the_user_goes_on_in_tokens(hermes, arithmetic):
