@@ -38,10 +38,11 @@ from mentor_pl.training.checkpoint_io import AtomicCheckpointIO
 from mentor_pl.training.datamodule import MentorDataModule
 from mentor_pl.training.module import MentorModule
 from mentor_pl.training.resume import RUN_KEY, check_same_optimizer, check_same_run
-from mentor_pl.training.run_folder import RunFolder
+from mentor_pl.training.run_folder import RunFolder, requeued_checkpoint
 from mentor_pl.training.run_position import RunPosition
 
 _RUNS = Path("runs")
+_log = logging.getLogger(__name__)
 
 _RUN_DIR_ENV = "MENTOR_PL_RUN_DIR"
 """Tells the processes that Lightning launches for further ranks which folder the first one chose."""
@@ -180,13 +181,16 @@ class MentorCLI(LightningCLI):
         if self.trainer.is_global_zero:
             self._folder = RunFolder(run_dir)
             point_last_to(run_dir)
-        path = self._settings.ckpt_path
-        if path == "last":
-            path = str(Path(self._settings.checkpoint.dirpath) / LAST)
+        path, last = self._settings.ckpt_path, Path(self._settings.checkpoint.dirpath) / LAST
+        path = requeued_checkpoint(run_dir, last) or (last if path == "last" else path)
         if path is not None and path not in ("best", "hpc"):
+            self._of_subcommand(self.config_init).ckpt_path = str(path)
             self._prepare_resuming(Path(path))
-        elif self._folder is not None:
-            self._folder.begin_anew()
+        elif self._folder is not None and (earlier := self._folder.begin_anew()) is not None:
+            _log.warning(
+                "%s held another run, which is now in %s; to go on with a run instead of beginning anew, give --ckpt_path",
+                *(run_dir, earlier.name),
+            )
 
     def _prepare_resuming(self, path: Path) -> None:
         checkpoint = read_checkpoint(path, check_digest=self.trainer.is_global_zero)

@@ -20,6 +20,9 @@ from mentor_pl.training.checkpoint_file import read_checkpoint
 from mentor_pl.training.run_position import RunPosition
 
 _EARLIER = ".metrics.earlier.csv"
+_TRACES = ("metrics.csv", _EARLIER, "trajectories", "checkpoints", "summary.json", "student")
+"""Files and folders that show that training began here."""
+_OF_A_RUN = (*_TRACES, "metrics.*.csv", "finished.json", "config.yaml", ".student.*", "hpc_ckpt_*.ckpt")
 
 
 class RunFolder:
@@ -78,11 +81,22 @@ class RunFolder:
 
     # Resuming ---------------------------------------------------------------------------------------------------
 
-    def begin_anew(self) -> None:
-        """Keep the log of an earlier run in this folder, which Lightning's logger would delete."""
-        (self.path / "finished.json").unlink(missing_ok=True)
-        if (log := self.path / "metrics.csv").exists():
-            log.rename(self.path / f"metrics.{log.stat().st_mtime_ns}.csv")
+    def begin_anew(self) -> Path | None:
+        """Move what an earlier run left in this folder out of the way; two runs would mix.
+
+        Returns:
+            Where it is now, a folder in this one; None where there was nothing.
+        """
+        if not any((self.path / name).exists() for name in _TRACES):
+            return None
+        number = 1
+        while (earlier := self.path / f"earlier-{number}").exists():
+            number += 1
+        earlier.mkdir()
+        for name in _OF_A_RUN:
+            for entry in self.path.glob(name):
+                entry.rename(earlier / entry.name)
+        return earlier
 
     def go_back_to(self, position: RunPosition, *, checkpoint: Path, loggers: Sequence[Any]) -> None:
         """Remove what was done behind a checkpoint, and will be done again.
@@ -116,6 +130,19 @@ class RunFolder:
             logger.log_metrics({name: _number(text) for name, text in row.items()}, step)
         logger.save()
         earlier.unlink()
+
+
+def requeued_checkpoint(folder: Path, last: Path) -> Path | None:
+    """Return the newest checkpoint of a SLURM job that was started again; None for any other start.
+
+    Args:
+        folder: Of the run. Lightning's requeueing leaves `hpc_ckpt_N.ckpt` there.
+        last: The run's `last.ckpt`, which a job that lost its machine goes on from.
+    """
+    if not int(os.environ.get("SLURM_RESTART_COUNT") or 0):
+        return None
+    found = [file for file in (*folder.glob("hpc_ckpt_*.ckpt"), last) if file.exists()]
+    return max(found, key=lambda file: file.stat().st_mtime_ns, default=None)
 
 
 def _kept(rows: Iterator[dict[str, Any]] | csv.DictReader[str], position: RunPosition) -> Iterator[dict[str, str]]:

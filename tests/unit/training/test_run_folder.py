@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from mentor_pl.errors import ConfigError
-from mentor_pl.training.run_folder import RunFolder
+from mentor_pl.training.run_folder import RunFolder, requeued_checkpoint
 from mentor_pl.training.run_position import RunPosition
 
 # Of Lightning's logger: its earlier file has been moved away.
@@ -84,6 +85,41 @@ def test_redone_rounds_newer_checkpoints_and_half_an_export_go(tmp_path: Path) -
     assert sorted(file.name for file in (tmp_path / "checkpoints").iterdir()) == ["step=1.ckpt", "step=2.ckpt"]
     assert not (tmp_path / ".student.77.new").exists()
     assert folder.finished_step is None
+
+
+def test_a_new_run_in_a_used_folder_begins_with_an_empty_one(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.begin_anew() is None
+    for number in (1, 2):
+        (tmp_path / "trajectories").mkdir()
+        (tmp_path / "trajectories" / "train.rank0.jsonl").write_text(f'{{"step": {number}}}\n')
+        (tmp_path / "my_references.jsonl").write_text("")
+        folder.note_finished(number)
+        assert folder.begin_anew() == tmp_path / f"earlier-{number}"
+    assert folder.finished_step is None
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
+        ".lock",
+        "earlier-1",
+        "earlier-2",
+        "my_references.jsonl",
+    ]
+    assert (tmp_path / "earlier-2" / "trajectories" / "train.rank0.jsonl").read_text() == '{"step": 2}\n'
+
+
+def test_a_job_that_slurm_starts_again_goes_on_from_its_newest_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last, requeued = tmp_path / "last.ckpt", tmp_path / "hpc_ckpt_1.ckpt"
+    last.write_text("")
+    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
+    assert requeued_checkpoint(tmp_path, last) is None
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert requeued_checkpoint(tmp_path, last) == last
+    requeued.write_text("")
+    os.utime(last, ns=(1, 1))
+    assert requeued_checkpoint(tmp_path, last) == requeued
+    os.utime(requeued, ns=(0, 0))
+    assert requeued_checkpoint(tmp_path, last) == last
 
 
 def test_a_checkpoint_elsewhere_leaves_those_beside_it_alone(tmp_path: Path) -> None:
