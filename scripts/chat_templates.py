@@ -10,6 +10,7 @@ import importlib.util
 import re
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
@@ -37,12 +38,12 @@ def trl_templates() -> list[Path]:
     return sorted(Path(found.origin).parent.glob("chat_templates/*.jinja")) if found and found.origin else []
 
 
-def tokenizer_for(source: str, name: str = "synthetic") -> PreTrainedTokenizerFast:
-    """Return a tokenizer whose ids 0 to 255 are bytes; `<pad>`, `</s>`, `<s>` and what the template names follow."""
+def tokenizer_for(source: str, name: str = "synthetic", more: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """Return a tokenizer whose ids 0 to 255 are bytes; `<pad>`, `</s>`, `<s>`, what the template names and `more` follow."""
     alphabet = sorted(ByteLevel.alphabet())
     moved = [byte for byte in range(256) if chr(byte) not in alphabet]
     vocab = {token: ord(token) if ord(token) < 256 else moved[ord(token) - 256] for token in alphabet}
-    specials = list(dict.fromkeys(["<pad>", "</s>", "<s>", *_SPECIAL.findall(source)]))
+    specials = list(dict.fromkeys(["<pad>", "</s>", "<s>", *_SPECIAL.findall(source), *more]))
     core = Tokenizer(BPE(vocab=vocab | {token: 256 + i for i, token in enumerate(specials)}, merges=[]))
     core.pre_tokenizer = ByteLevel(add_prefix_space=False)
     core.decoder = ByteLevelDecoder()
