@@ -13,7 +13,7 @@ from benchmarks.evidence.outcomes import Outcome, read_outcomes
 from benchmarks.evidence.plan import Arm, Plan
 from benchmarks.evidence.report import write_report
 from benchmarks.evidence.runs import fit, predict
-from mentor_pl.files.references import read_references
+from mentor_pl.files.references import read_references, write_references
 
 START = "start"
 
@@ -75,6 +75,8 @@ class Campaign:
         data = self.folder / "data"
         if not (data / "splits.json").exists():
             ids = self.plan.write_data(data)
+            evaluated = [one for split in self.plan.splits for one in read_references(data / f"{split}.jsonl")]
+            write_references(data / "evaluation.jsonl", evaluated)
             _write_json(data / "splits.json", ids)
         _write_json(self.results / f"{self.plan.name}_splits.json", json.loads((data / "splits.json").read_text()))
 
@@ -86,10 +88,12 @@ class Campaign:
     def _evaluate(self, name: str, seed: int, weights: Sequence[str]) -> None:
         if self._result(name, seed).exists():
             return
-        files = {split: f"{self.folder}/data/{split}.jsonl" for split in self.plan.splits}
-        arguments = [*self._common, f"--data.evaluation={json.dumps(files)}", *weights]
+        data = self.folder / "data"
+        # One file, so that all cases are decoded together: a batch costs what its longest row costs.
+        together = json.dumps({"all": f"{data}/evaluation.jsonl"})
+        arguments = [*self._common, f"--data.evaluation={together}", *weights]
         trajectories = predict(self.folder / name / str(seed) / "evaluation", self.plan.evaluation, arguments)
-        references = {split: read_references(file) for split, file in files.items()}
+        references = {split: read_references(data / f"{split}.jsonl") for split in self.plan.splits}
         outcomes = read_outcomes(trajectories, references, self.plan.judge())
         training = _training(self.folder / name / str(seed))
         _write_json(self._result(name, seed), {"training": training, "outcomes": _rows(outcomes)})

@@ -48,19 +48,19 @@ def read_outcomes(
 
     Args:
         trajectories: Rows of `mentor-pl predict`, one for each problem.
-        references: Of each split.
+        references: Of each split; no id is in two of them.
         judge: Says what a success is.
 
     Returns:
         Outcomes by split and id.
     """
-    known = {(split, one.reference_id): one for split, several in references.items() for one in several}
+    known = {one.reference_id: (split, one) for split, several in references.items() for one in several}
     out: dict[str, dict[str, Outcome]] = {split: {} for split in references}
     for number, line in enumerate(trajectories.read_text().splitlines(), start=1):
         row = json.loads(line)
         trajectory = trajectory_from_row(row, f"{trajectories}:{number}")
-        reference = known[row["split"], trajectory.reference_id]
-        out[row["split"]][reference.reference_id] = _outcome(trajectory, reference, judge)
+        split, reference = known[trajectory.reference_id]
+        out[split][reference.reference_id] = _outcome(trajectory, reference, judge)
     return out
 
 
