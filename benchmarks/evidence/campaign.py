@@ -133,9 +133,13 @@ def _training(folder: Path) -> dict[str, list[float]]:
     with file.open(newline="") as rows:
         for row in csv.DictReader(rows):
             for name, value in row.items():
-                if name.startswith("train/") and "/time/" not in name and value:
+                if name.startswith("train/") and not _measures_time(name) and value:
                     curves.setdefault(name, []).append(round(float(value), 5))
     return curves
+
+
+def _measures_time(name: str) -> bool:
+    return "/time/" in name or name.endswith("_per_s")
 
 
 def _write_json(path: Path, value: Any) -> None:
