@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from mentor_pl_bfcl.package import data_folder
@@ -13,12 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.files.references import write_references
-from mentor_pl.messages import Message
 from mentor_pl.reference import Reference
 from mentor_pl.references.converters.bfcl import bfcl
-
-REFUSAL = "None of the given functions can do this."
-"""What the teacher says where no function fits; the leaderboard's files hold no words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +73,7 @@ def write_splits(folder: Path, splits: Splits, tokenizer: PreTrainedTokenizerBas
 
 def _short_cases(category: str, protocol: ChatProtocol, splits: Splits) -> list[Reference]:
     converted = bfcl(data_folder() / f"BFCL_v4_{category}.json")
-    cases = [with_solution(one) for one in converted if isinstance(one, Reference)]
+    cases = [one for one in converted if isinstance(one, Reference)]
     short = [
         one
         for one in cases
@@ -86,12 +82,3 @@ def _short_cases(category: str, protocol: ChatProtocol, splits: Splits) -> list[
     ]
     random.Random(f"evidence/{category}").shuffle(short)
     return short
-
-
-def with_solution(reference: Reference) -> Reference:
-    """Let the teacher say its calls in one message, or that no function fits."""
-    calls: Sequence = reference.tool_calls
-    return replace(
-        reference,
-        messages=(Message(role="assistant", content="" if calls else REFUSAL, tool_calls=tuple(calls)),),
-    )

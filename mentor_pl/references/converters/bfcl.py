@@ -1,9 +1,10 @@
 """BFCL, the Berkeley Function-Calling Leaderboard (files of the `bfcl-eval` package), single-turn cases.
 
 A case has no answer in words: its references hold prompt, tools and expected calls, every call checked against its
-tool's schema. Of the values that a case accepts for an argument the first that fits is taken; all of them stand in
-the field `accepted_arguments`. The irrelevance cases become prompts whose teacher calls nothing. Multi-turn cases
-need the leaderboard's own simulators and are rejected.
+tool's schema. The teacher's solution is one message with these calls. Of the values that a case accepts for an argument
+the first that fits is taken; all of them stand in the field `accepted_arguments`. In the irrelevance cases the teacher
+calls nothing and says `REFUSAL`, which are our words. Multi-turn cases need the leaderboard's own simulators and are
+rejected.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from mentor_pl.messages import Message, ToolCall, ToolSpec
 from mentor_pl.reference import Reference
 from mentor_pl.references.converters.foreign_tools import json_schema
 from mentor_pl.references.converters.outcome import Rejected
+
+REFUSAL = "None of the given functions can do this."
+"""What the teacher says where no function fits; the leaderboard's files hold no words."""
 
 
 def bfcl(path: Path) -> Iterator[Reference | Rejected]:
@@ -77,6 +81,7 @@ def _convert(row: Row, where: str, truth: list[Any], *, domain: str) -> Referenc
         answer="",
         tools=tools,
         tool_calls=calls,
+        messages=(Message(role="assistant", content="" if calls else REFUSAL, tool_calls=calls),),
         teacher="bfcl",
         domain=domain,
         fields={"accepted_arguments": _accepted(truth)} if truth else {},

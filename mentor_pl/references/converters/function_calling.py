@@ -1,6 +1,7 @@
 """Public data sets for function calling, in the forms in which they are published.
 
-Tools belong to each row. Where a data set holds no results of tools, its references hold prompt, tools and calls.
+Tools belong to each row. Where a data set holds no results of tools, the teacher's solution is one message with its
+calls.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mentor_pl.files.fields import is_absent, refusal
 from mentor_pl.files.jsonl import Row
 from mentor_pl.files.references import reference_from_row
+from mentor_pl.messages import Message
 from mentor_pl.reference import Reference
 from mentor_pl.references.converters.chat import convert_chat
 from mentor_pl.references.converters.foreign_tools import json_values, tool_rows
@@ -39,19 +42,13 @@ def xlam(path: Path) -> Iterator[Reference | Rejected]:
         if "conversations" in row:
             return _conversation(row, where, path, teacher="apigen-mt")
         calls = _unwrapped(row.get("answers"), where, "answers")
-        return [
-            reference_from_row(
-                {
-                    "id": row_id(row, where, path),
-                    "prompt": row.get("query"),
-                    "answer": "",
-                    "tools": tool_rows(row.get("tools"), where),
-                    "tool_calls": calls,
-                    "teacher": "xlam",
-                },
-                where,
-            )
-        ]
+        fields = {"prompt": row.get("query"), "answer": "", "tools": tool_rows(row.get("tools"), where)}
+        identity = {"id": row_id(row, where, path), "teacher": "xlam"}
+        reference = reference_from_row({**identity, **fields, "tool_calls": calls}, where)
+        if not calls:
+            return [reference]
+        solution = Message(role="assistant", content="", tool_calls=reference.tool_calls)
+        return [replace(reference, messages=(solution,))]
 
     return convert_rows(path, _rejecting(convert))
 

@@ -41,6 +41,7 @@ def test_xlam(tmp_path):
     assert_holds(good)
     assert (good.reference_id, good.answer) == ("7", "")
     assert calls(good) == [("weather", {"city": "Oslo"}), ("weather", {"city": "Rome"})]
+    assert [(m.role, m.tool_calls) for m in good.messages] == [("assistant", good.tool_calls)]  # can be imitated
     assert good.tools[0].parameters == {
         "type": "object",
         "properties": {
