@@ -22,14 +22,25 @@ def test_references_name_only_tools_of_the_project(template: str, tmp_path: Path
     }
 
 
-def test_the_teacher_of_the_project_replays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    init(tmp_path / "p")
+@pytest.mark.parametrize(("template", "module"), [("calculator", "tools.py"), ("shop", "shop.py:Shop")])
+def test_the_teacher_of_the_project_replays(
+    template: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init(tmp_path / "p", template)
     monkeypatch.chdir(tmp_path / "p")
-    tools = "[{class_path: PythonFunctions, init_args: {module: tools.py}}]"
+    tools = f'[{{class_path: PythonFunctions, init_args: {{module: "{module}"}}}}]'
     with pytest.raises(SystemExit) as ended:
         main(["references", "check", "references.jsonl", "--tools", tools])
         raise SystemExit(0)
     assert ended.value.code == 0
+
+
+def test_the_shop_has_state_and_follow_ups_and_no_answers(tmp_path: Path) -> None:
+    init(tmp_path / "p", "shop")
+    for name in ("references", "held_out"):
+        references = read_references(tmp_path / "p" / f"{name}.jsonl")
+        assert all(reference.initial_state["orders"] and not reference.answers for reference in references)
+        assert {len(reference.follow_ups) for reference in references} == {0, 1}
 
 
 def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:
