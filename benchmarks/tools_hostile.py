@@ -32,6 +32,8 @@ from mentor_pl.tools.interpreter import PythonInterpreter
 from mentor_pl.tools.toolbox import ToolBox
 
 _SLOW_EVERY = 20  # rounds; those snippets last until their time is up, and there is nothing new to see each time
+_MOST_TASKS = 0.1
+"""Share of the machine's process ids that hostile code may take, all calls together."""
 
 
 class Stage:
@@ -139,6 +141,32 @@ def descendants() -> set[int]:
     return pids
 
 
+class TaskWatch:
+    """Counts the machine's tasks, many times a second.
+
+    Attributes:
+        before: When the watch began.
+        most: The most that were seen.
+    """
+
+    def __init__(self) -> None:
+        self.before = self.most = self._present()
+        self._ended = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def close(self) -> float:
+        """End the watch; return the largest share of the machine's process ids that was taken since it began."""
+        self._ended.set()
+        return (self.most - self.before) / int(Path("/proc/sys/kernel/pid_max").read_text())
+
+    def _present(self) -> int:
+        return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.01):
+            self.most = max(self.most, self._present())
+
+
 def run(
     calls: int, *, keep_variables: bool, timeout_s: float, workers: int, namespaces: bool = True
 ) -> dict[str, object]:
@@ -147,6 +175,7 @@ def run(
     found: collections.Counter[str] = collections.Counter()
     ended: collections.Counter[str] = collections.Counter()
     lock, made, slowest_s = threading.Lock(), 0, 0.0
+    tasks = TaskWatch()
     with stage() as built:
         known = before | {built.victim.pid}
         backend = PythonInterpreter(
@@ -198,6 +227,9 @@ def run(
         box.close()
         time.sleep(0.1)
         damage = built.damage()
+        share = tasks.close()
+        if share > _MOST_TASKS:
+            damage.append(f"{share:.0%} of all process ids were taken")
         leaked = len(descendants() - known)
     return {
         "snippets": len(SNIPPETS),
@@ -208,6 +240,8 @@ def run(
         "faults": dict(found),
         "damage": damage,
         "leaked_processes": leaked,
+        "most_tasks": tasks.most - tasks.before,
+        "share_of_process_ids": round(share, 4),
         "slowest_s": round(slowest_s, 3),
         "limit_s": timeout_s,
         "calls_per_s": round(made / duration_s, 1),

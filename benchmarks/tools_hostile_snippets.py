@@ -288,6 +288,23 @@ _LIMITED: dict[str, tuple[str, str]] = {
             while True: threading.Thread(target=time.sleep, args=(9,)).start()
         """,
     ),
+    "make threads by bare system calls": (
+        "ok error",
+        """
+            import ctypes, mmap
+            # clone(flags, stack): the new thread pauses for ever, the old one returns
+            code = bytes.fromhex('b838000000 0f05 85c0 7401 c3 b822000000 0f05 ebf7')
+            page, stack = mmap.mmap(-1, 4096, prot=7), mmap.mmap(-1, 4096)
+            page.write(code)
+            address = lambda m: ctypes.addressof(ctypes.c_char.from_buffer(m))
+            clone = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long, ctypes.c_long)(address(page))
+            VM, FS, FILES, SIGHAND, THREAD, SYSVSEM = 0x100, 0x200, 0x400, 0x800, 0x10000, 0x40000
+            made = 0
+            while made < 3000 and clone(VM | FS | FILES | SIGHAND | THREAD | SYSVSEM, address(stack) + 4000) > 0: made += 1
+            print(made)
+            if made > 1000: print('ESCAPED')
+        """,
+    ),
     "fill the disk": (
         "error",
         """

@@ -17,6 +17,8 @@ from mentor_pl.cli.parser import call
 from mentor_pl.engines.cascade.engine import CascadeEngine
 from mentor_pl.errors import ConfigError, EngineError, MentorError
 from mentor_pl.students.full import FullStudent
+from mentor_pl.tools.interpreter import PythonInterpreter
+from mentor_pl.tools.sandbox import kernel
 from mentor_pl.training.packed_attention import supports_packing
 
 _GIB = 2**30
@@ -63,7 +65,7 @@ def doctor(
             faults += _show(console, finding)
         _show_example(console, protocol)
         model = loader.load_model()
-        for finding in examine_model(model, rows=rows, context_tokens=context_tokens):
+        for finding in (*examine_model(model, rows=rows, context_tokens=context_tokens), examine_sandbox()):
             faults += _show(console, finding)
     except MentorError as refused:
         faults += _show(console, Finding(topic="student", level="fault", text=str(refused)))
@@ -111,6 +113,26 @@ def examine_model(model: nn.Module, *, rows: int, context_tokens: int | None = N
         remedy="" if fits else f"plan with context_tokens of at most {limit}",
     )
     yield _memory(model, rows=rows, context_tokens=context_tokens)
+
+
+def examine_sandbox() -> Finding:
+    """Look at what this machine grants to the tool `PythonInterpreter`."""
+    if reason := kernel.unsupported():
+        return Finding(
+            topic="code tool",
+            level="note",
+            text=f"PythonInterpreter cannot confine code here: {reason}",
+            remedy="use CommandInterpreter with a confinement that you have",
+        )
+    try:
+        interpreter = PythonInterpreter(workers=1)
+    except MentorError as failure:
+        return Finding(topic="code tool", level="note", text=f"PythonInterpreter does not start: {failure}")
+    found = interpreter.features
+    interpreter.close()
+    namespaces = "namespaces" if found["namespaces"] else f"no namespaces ({found['why_not']})"
+    text = f"PythonInterpreter: Landlock {found['landlock']}, {namespaces}; code may hold {found['task_limit']}"
+    return Finding(topic="code tool", level="ok" if found["namespaces"] else "note", text=text)
 
 
 def _memory(model: Any, *, rows: int, context_tokens: int) -> Finding:

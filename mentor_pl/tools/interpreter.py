@@ -18,6 +18,7 @@ from mentor_pl.tools.sandbox import kernel
 from mentor_pl.tools.sandbox.cell import Outcome
 from mentor_pl.tools.sandbox.readable import readable_paths
 from mentor_pl.tools.sandbox.sandbox import Sandbox, Settings
+from mentor_pl.tools.sandbox.tasks import budget
 from mentor_pl.tools.threads import check_workers
 
 _MAX_CODE_CHARS = 200_000
@@ -83,6 +84,7 @@ class PythonInterpreter(ToolBackend):
             cpu_s=None if keep_variables else math.ceil(timeout_s) + 1,
             memory_bytes=memory_mb << 20,
             disk_bytes=disk_mb << 20,
+            max_tasks=budget(workers=workers, keep_variables=keep_variables),
             readable=tuple(readable),
             sys_path=tuple(sys_path),
             preload=tuple(preload or ()),
@@ -106,7 +108,7 @@ class PythonInterpreter(ToolBackend):
 
     @property
     def features(self) -> dict[str, Any]:
-        """What the host granted: Landlock's version, namespaces (and if not, why not), another user than root."""
+        """What the host granted: Landlock's version, namespaces (and if not, why not), another user than root, the limit on tasks."""
         return dict(self._sandboxes[0].features)
 
     @contextmanager

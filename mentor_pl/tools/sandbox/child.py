@@ -36,6 +36,7 @@ class Confinement(NamedTuple):
         cpu_s: Processor seconds, all threads together; None: no limit but the zygote's clock.
         memory_bytes: Address space.
         disk_bytes: Size of the working directory, and of any file.
+        max_tasks: See `tasks.TaskLimit.tasks`.
     """
 
     keep_variables: bool
@@ -43,6 +44,7 @@ class Confinement(NamedTuple):
     cpu_s: int | None
     memory_bytes: int
     disk_bytes: int
+    max_tasks: int | None
 
 
 def confine_zygote(confinement: Confinement, rules: int) -> None:
@@ -59,7 +61,7 @@ def confine_zygote(confinement: Confinement, rules: int) -> None:
     # A zygote holds three descriptors for each session; children may have fewer.
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    # No limit on processes: it would count the user's others too. Forking is refused anyway, and threads need address space.
+    # The limit on tasks is the children's alone: the zygote has to fork.
     for name, value in (
         ("AS", confinement.memory_bytes),
         ("FSIZE", confinement.disk_bytes),
@@ -78,8 +80,7 @@ def confine_zygote(confinement: Confinement, rules: int) -> None:
 
 
 def _give_up_rights(rules: int) -> None:
-    version_3, no_capabilities = struct.pack("Ii", 0x20080522, 0), struct.pack("6I", *[0] * 6)
-    kernel.syscall("capset", version_3, no_capabilities)
+    kernel.drop_capabilities()
     landlock.enforce(rules)
 
 
@@ -92,6 +93,8 @@ def _confine(confinement: Confinement, system_calls: seccomp.Filter) -> None:
     os.close(RULES_FD)
     os.chdir(confinement.writable or "/")
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    if confinement.max_tasks is not None:
+        resource.setrlimit(resource.RLIMIT_NPROC, (confinement.max_tasks, confinement.max_tasks))
     if confinement.cpu_s is not None:
         resource.setrlimit(resource.RLIMIT_CPU, (confinement.cpu_s, confinement.cpu_s))
     system_calls.enforce()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import sys
 from typing import Any
 
@@ -46,6 +47,12 @@ def syscall(name: str, *arguments: Any) -> int:
     """Make a system call that libc does not wrap."""
     widened = [ctypes.c_long(a) if isinstance(a, int) else a for a in (NUMBERS[name], *arguments)]
     return call("syscall", *widened)
+
+
+def drop_capabilities() -> None:
+    """Give up every capability, for good."""
+    version_3, no_capabilities = struct.pack("Ii", 0x20080522, 0), struct.pack("6I", *[0] * 6)
+    syscall("capset", version_3, no_capabilities)
 
 
 def unsupported() -> str | None:

@@ -19,6 +19,7 @@ _NEW_NS, _NEW_UTS, _NEW_IPC, _NEW_USER, _NEW_PID, _NEW_NET = (
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_REC, _MS_PRIVATE = 1, 2, 4, 32, 0x4000, 0x40000
 _MNT_DETACH = 2
 _NOBODY = 65534
+_FIRST_OWN_USER = 2_000_000_000
 _PLACES = ("/tmp", "/mnt", "/media", "/srv", "/opt")
 
 
@@ -29,14 +30,25 @@ def become_nobody() -> bool:
     os.seteuid(_NOBODY)
     readable = os.access(os.__file__, os.R_OK, effective_ids=True)
     os.seteuid(0)
+    own = _FIRST_OWN_USER + os.getpid()
     if not readable:
+        with suppress(OSError):  # a container that maps some users only
+            os.setresuid(own, 0, 0)  # tasks are counted by the real user, and files asked for by the effective one
         return False
     with suppress(PermissionError):  # a container may deny it, and its supplementary groups then stay
         os.setgroups([])
     os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-    os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    try:
+        os.setresuid(own, own, own)
+    except OSError:
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
     kernel.call("prctl", kernel.PR_SET_DUMPABLE, 1, 0, 0, 0)  # else /proc/self/uid_map stays root's
     return True
+
+
+def has_own_user() -> bool:
+    """Tell whether `become_nobody` took a real user that nobody else has."""
+    return os.getuid() > _FIRST_OWN_USER
 
 
 def place_for_disk(needed: Iterable[str]) -> str | None:
@@ -49,7 +61,7 @@ def place_for_disk(needed: Iterable[str]) -> str | None:
 
 
 def _enter(place: str) -> None:
-    uid, gid = os.getuid(), os.getgid()
+    uid, gid = os.geteuid(), os.getegid()
     kernel.call("unshare", _NEW_USER | _NEW_NET | _NEW_PID | _NEW_IPC | _NEW_UTS | _NEW_NS)
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
         with open(f"/proc/self/{name}", "w") as file:

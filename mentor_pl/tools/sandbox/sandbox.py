@@ -48,6 +48,7 @@ class Settings:
         cpu_s: See `child.Confinement`.
         memory_bytes: See `child.Confinement`.
         disk_bytes: See `child.Confinement`.
+        max_tasks: Processes and threads that the code of one zygote may hold.
         readable: Paths that code may read.
         sys_path: Where code may import from.
         preload: Modules that are imported already when code starts.
@@ -59,6 +60,7 @@ class Settings:
     cpu_s: int | None
     memory_bytes: int
     disk_bytes: int
+    max_tasks: int
     readable: tuple[str, ...]
     sys_path: tuple[str, ...]
     preload: tuple[str, ...]
@@ -67,7 +69,8 @@ class Settings:
 
     def for_zygote(self) -> dict[str, Any]:
         """Return the zygote's first message."""
-        confinement = {name: getattr(self, name) for name in ("keep_variables", "cpu_s", "memory_bytes", "disk_bytes")}
+        names = ("keep_variables", "cpu_s", "memory_bytes", "disk_bytes", "max_tasks")
+        confinement = {name: getattr(self, name) for name in names}
         paths = {"readable": self.readable, "sys_path": self.sys_path, "preload": (*_PRELOAD.split(), *self.preload)}
         return {"confinement": confinement, "namespaces": self.namespaces, **paths}
 

@@ -97,8 +97,12 @@ def _runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
         yield members[0], members[-1]
 
 
-def program() -> bytes:
-    """Assemble the filter."""
+def program(*, threads: bool = True) -> bytes:
+    """Assemble the filter.
+
+    Args:
+        threads: Whether threads may be started.
+    """
     code: list[Instruction] = [
         _load(_ARCH_AT),
         _skip_if_equal(_AUDIT_ARCH_X86_64, 1),
@@ -111,7 +115,8 @@ def program() -> bytes:
         code += [_skip_unless_at_least(first, 2), _skip_if_greater(last, 1), _return(_ALLOW)]
     # glibc falls back to clone where clone3 does not exist; what clone3 is asked for lies in memory, where a filter cannot look.
     code += _on("clone3", _refuse(errno.ENOSYS))
-    code += _on("clone", _argument(0), (0x45, 0, 1, _CLONE_THREAD), _return(_ALLOW), _refuse())
+    if threads:
+        code += _on("clone", _argument(0), (0x45, 0, 1, _CLONE_THREAD), _return(_ALLOW), _refuse())
     reading = [
         _argument(2),
         _skip_unless_equal(0, 3),
@@ -140,10 +145,14 @@ def program() -> bytes:
 
 
 class Filter:
-    """The assembled program, ready to be bound to: nothing is left to do after a fork that could be done before."""
+    """The assembled program, ready to be bound to: nothing is left to do after a fork that could be done before.
 
-    def __init__(self) -> None:
-        code = program()
+    Args:
+        threads: Whether threads may be started.
+    """
+
+    def __init__(self, *, threads: bool) -> None:
+        code = program(threads=threads)
         self._buffer = ctypes.create_string_buffer(code, len(code))
         pointer = struct.pack("HxxxxxxQ", len(code) // _INSTRUCTION_BYTES, ctypes.addressof(self._buffer))
         self._arguments = (_SET_MODE_FILTER, 0, ctypes.create_string_buffer(pointer, len(pointer)))

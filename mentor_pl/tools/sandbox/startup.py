@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from mentor_pl.tools.sandbox import child, kernel, landlock, namespaces
+from mentor_pl.tools.sandbox import child, kernel, landlock, namespaces, tasks
 from mentor_pl.tools.sandbox.zygote import Zygote
 
 # Until the interpreter has specialised what runs, it writes to it, and each child would have to copy what it writes to.
@@ -71,7 +71,8 @@ def main(control_fd: int) -> None:
     for module in settings["preload"]:
         importlib.import_module(module)
     became_nobody = namespaces.become_nobody()
-    limits = settings["confinement"]
+    limits = dict(settings["confinement"])
+    max_tasks = limits.pop("max_tasks")
     place = namespaces.place_for_disk(settings["readable"])
     refused, disks = "not asked for" if not settings["namespaces"] else "no directory to mount over", None
     if settings["namespaces"] and place is not None:
@@ -80,10 +81,12 @@ def main(control_fd: int) -> None:
     os.environ["TMPDIR"] = os.environ["HOME"] = writable or "/nonexistent"
     readable = [*settings["readable"], "/dev/urandom"]
     rules = landlock.ruleset(readable, ["/dev/null", *([str(place)] if writable else [])])
-    confinement = child.Confinement(writable=writable, **limits)
+    limit = tasks.choose(max_tasks, in_own_namespace=disks is not None, has_own_user=namespaces.has_own_user())
+    confinement = child.Confinement(writable=writable, max_tasks=limit.tasks, **limits)
     for _ in range(_WARM_UPS):
         child.warm_up()
     features = {"landlock": landlock.abi(), "namespaces": refused is None, "why_not": refused, "nobody": became_nobody}
+    features["task_limit"] = limit.counted
     child.confine_zygote(confinement, rules)
     zygote = Zygote(control, confinement, rules, None if confinement.keep_variables else disks)
     _hide_ourselves()

@@ -68,7 +68,7 @@ class Zygote:
         self._control = control
         self._confinement = confinement
         self._rules = rules
-        self._system_calls = seccomp.Filter()
+        self._system_calls = seccomp.Filter(threads=confinement.max_tasks is not None)
         self._disks = disks
         self._disk_born = self._disk_touched()
         self._spare: _Process | None = None
