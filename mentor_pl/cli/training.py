@@ -27,6 +27,7 @@ from mentor_pl.callbacks.export import ExportStudent
 from mentor_pl.callbacks.graceful_stop import GracefulStop
 from mentor_pl.callbacks.non_finite_guard import NonFiniteGuard
 from mentor_pl.callbacks.recorder import TrajectoryRecorder
+from mentor_pl.callbacks.rollout_guard import RolloutGuard
 from mentor_pl.callbacks.summary import RunSummary
 from mentor_pl.cli.diagnosis import Group, one_line
 from mentor_pl.cli.parser import OneLineErrors, constructor_error, refuse_nulls
@@ -53,6 +54,7 @@ _CALLBACKS: dict[str, type[Callback]] = {
     "summary": RunSummary,
     "export": ExportStudent,
     "guard": NonFiniteGuard,
+    "rollouts": RolloutGuard,
     "collapse": CollapseGuard,
 }
 """The callbacks that every run has, by the keys of their settings."""
