@@ -37,7 +37,7 @@ ARMS: dict[str, tuple[str, ...]] = {
     "bfloat16, corrected": CHEAPER,
     "bfloat16, uncorrected": (*CHEAPER, "--model.correction", "null"),
     "float32, one round ahead": (
-        *("--model.engine", "benchmarks.cheaper_rollouts.OwnWeights", "--data.rounds_ahead", "1"),
+        *("--model.engine", "benchmarks.cheaper_rollouts.OwnWeights", "--data.round.ahead", "1"),
         *("--model.correction", "TruncatedImportanceSampling"),
     ),
 }

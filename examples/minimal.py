@@ -27,6 +27,7 @@ from mentor_pl.rewards.program import RewardProgram, RewardTerm
 from mentor_pl.rewards.tool_match import ToolMatch
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
+from mentor_pl.rollout.world import World
 from mentor_pl.students.full import FullStudent
 from mentor_pl.tools.functions import PythonFunctions
 from mentor_pl.tools.toolbox import ToolBox
@@ -73,8 +74,7 @@ def train(updates: int, seed: int = 0) -> list[float]:
     tools = ToolBox([PythonFunctions("mentor_pl.tools.arithmetic")])
     runner = RolloutRunner(
         protocol=ChatProtocol(loader.load_tokenizer()),
-        toolbox=tools,
-        limits=RolloutLimits(max_turns=8, max_tool_calls=7, max_completion_tokens=400),
+        world=World(toolbox=tools, limits=RolloutLimits(max_turns=8, max_tool_calls=7, max_completion_tokens=400)),
         max_context=model.config.max_position_embeddings,
     )
     prompts: list[Prompt] = group_by_prompt(read_references(resolve("embedded:train.parallel.jsonl")))

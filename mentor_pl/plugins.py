@@ -12,6 +12,7 @@ from mentor_pl.errors import PluginError
 PLUGIN_POINTS: dict[str, str] = {
     "mentor_pl.rewards": "mentor_pl.rewards.base:RewardComponent",
     "mentor_pl.tools": "mentor_pl.tools.base:ToolBackend",
+    "mentor_pl.environments": "mentor_pl.environments.base:Environment",
     "mentor_pl.students": "mentor_pl.students.base:StudentLoader",
     "mentor_pl.engines": "mentor_pl.engines.base:RolloutEngine",
     "mentor_pl.losses": "mentor_pl.losses.base:Loss",

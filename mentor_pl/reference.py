@@ -32,6 +32,7 @@ class Reference:
         domain: A label by which results may be split, for example a topic.
         other_answers: Further answers that count as right.
         fields: Every further field of its row, as it stands there: what a task's own rewards, tools and metrics need.
+        environment: Name of the training environment that it belongs to; "" where there is only one, or none.
     """
 
     reference_id: str
@@ -47,6 +48,7 @@ class Reference:
     domain: str | None = None
     other_answers: tuple[str, ...] = ()
     fields: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
+    environment: str = ""
 
     @property
     def answers(self) -> tuple[str, ...]:

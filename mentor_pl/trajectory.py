@@ -90,6 +90,7 @@ class Trajectory:
         environment_score: How well that serves the task by the environment's own judgement, in [0, 1]; None where it
             does not judge.
         given_turns: Leading turns that were given to the student, not sampled by it.
+        environment: Name of the training environment that its prompt belongs to; "" where there is only one, or none.
     """
 
     reference_id: str
@@ -100,6 +101,7 @@ class Trajectory:
     final_state: Any = None
     environment_score: float | None = None
     given_turns: int = 0
+    environment: str = ""
 
     @property
     def finished(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from mentor_pl.environments.settings import evaluation_settings, training_settings
 from mentor_pl.evaluation.columns import columns
 
 _DISTRIBUTIONS = ("mentor-pl", "torch", "lightning", "transformers", "peft")
@@ -74,23 +75,30 @@ def _facts(config: Mapping[str, Any], steps: int) -> Iterator[tuple[str, str]]:
     yield "base", f"`{_arguments(model['student']).get('path', '?')}`"
     yield "trained", _described(model["student"], without=("path",))
     yield "loss", _described(model["loss"])
+    environments = training_settings(data)
+    several = len(environments) > 1
     if data["train_on"] == "rollouts":
-        yield "reward", ", ".join(f"{term['name']} {term['weight']:g}" for term in data["reward"]["terms"])
+        for one in environments:
+            yield f"reward of {one.name or one.source}" if several else "reward", _weights(one.terms)
         yield "rollouts", f"{data['prompts_per_round']} prompts x {data['group_size']}, {_pairs(data['sampling'])}"
     else:
         yield "imitated", f"{data['prompts_per_round']} references a round"
     yield "optimiser", _described(model["optimizer"])
     yield "weight updates", str(steps)
     yield "precision", str(trainer.get("precision") or "32-true")
-    yield "references", f"`{data['references']}`"
     yield (
-        "evaluation",
-        ", ".join(f"{split}: `{file}`" for split, file in (data.get("evaluation") or {}).items()) or "none",
+        "references",
+        ", ".join(f"`{one.source}`{f' (weight {one.weight:g})' if several else ''}" for one in environments),
     )
-    # Without their arguments: these may hold addresses and keys.
-    yield "tools", ", ".join(tool["class_path"].rpartition(".")[2] for tool in data["tools"])
+    splits = evaluation_settings(data)
+    yield "evaluation", ", ".join(f"{split}: `{one.source}`" for split, one in splits.items()) or "none"
+    yield "tools", ", ".join(dict.fromkeys(tool for one in environments for tool in one.tools)) or "none"
     yield "seed", str(config.get("seed_everything"))
     yield "versions", ", ".join(f"{name} {version(name)}" for name in _DISTRIBUTIONS)
+
+
+def _weights(terms: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {weight:g}" for name, weight in terms.items()) or "of its class"
 
 
 def _results(summary: Mapping[str, Any], steps: int) -> Iterator[str]:

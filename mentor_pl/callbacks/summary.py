@@ -109,7 +109,7 @@ def _teacher(trainer: Trainer) -> Scores:
     data = _data(trainer)
     scores: Scores = {}
     for stream in data.val_dataloader():
-        groups = teacher_groups(stream.prompts, data.toolbox)
+        groups = teacher_groups(stream.prompts, stream.toolbox)
         if groups:
             metrics = stream.teacher_metrics()
             metrics.update(groups)

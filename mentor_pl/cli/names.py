@@ -16,6 +16,14 @@ RENAMED = {
     "FlatShardedStrategy": "FSDP1Strategy",
     "needs_reference": "needs_ref_policy",
     "door": "group",
+    "steps_per_round": "round.steps",
+    "epochs_per_round": "round.passes",
+    "rounds_ahead": "round.ahead",
+    "mask_truncated": "round.mask_truncated",
+    "evaluation_batch_size": "evaluation_sampling.batch_size",
+    "overlong_prompts": "reading.overlong_prompts",
+    "imitate_reasoning": "reading.imitate_reasoning",
+    "max_bad_lines": "reading.max_bad_lines",
 }
 """Keys and classes of earlier versions, and what they are called now."""
 

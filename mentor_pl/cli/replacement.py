@@ -16,7 +16,10 @@ from mentor_pl.errors import UsageError
 _WHOLE = ("data", "reward")
 """A file named here is the whole value."""
 
-_LISTS = (("data", "reward", "terms"), ("data", "reward", "exits"), ("data", "tools"))
+_LISTS = (("data", "reward", "terms"), ("data", "reward", "exits"), ("data", "tools"), ("data", "train"))
+
+_MAPPINGS = (("data", "evaluation"),)
+"""Splits of an earlier layer are gone, and those of one name inherit nothing, as a list's items."""
 
 
 def with_replacement(argv: Sequence[str]) -> list[str]:
@@ -39,6 +42,9 @@ def _emptied(name: str, value: str) -> Iterator[str]:
         return
     if _value(layer, _WHOLE, str) is not None:
         yield f"--{'.'.join(_WHOLE)}=null"
+    for keys in _MAPPINGS:
+        if _value(layer, keys, dict) is not None:
+            yield f"--{'.'.join(keys)}=null"
     for keys in _LISTS:
         if _value(layer, keys, list) is not None:
             yield f"--{'.'.join(keys)}=[]"

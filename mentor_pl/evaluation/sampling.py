@@ -14,15 +14,18 @@ class EvaluationSampling(SamplingParams):
 
     Attributes:
         samples: Attempts at each problem (k). With more than one, mean@k, pass@k and pass^k are measured.
+        batch_size: Attempts made at once, on each rank.
     """
 
     temperature: float = 0.0
     samples: int = 1
+    batch_size: int = 128
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.samples < 1:
-            raise ConfigError(f"evaluation_sampling.samples is {self.samples}; it must be at least 1")
+        for name in ("samples", "batch_size"):
+            if (value := getattr(self, name)) < 1:
+                raise ConfigError(f"evaluation_sampling.{name} is {value}; it must be at least 1")
         if self.samples > 1 and not self.temperature:
             raise ConfigError(
                 f"evaluation_sampling.samples is {self.samples} at temperature 0, where all attempts are alike; "

@@ -1,7 +1,7 @@
 """Trajectory files: what a student did, one attempt a line.
 
 A row is `{"reference_id", "messages": [assistant and tool messages, OpenAI form], "finished": bool}`, optionally with
-`sample_index`, `stop_reason`, `submission`, `final_state`, `environment_score` and `given_turns`. What the user says in
+`sample_index`, `stop_reason`, `environment`, `submission`, `final_state`, `environment_score` and `given_turns`. What the user says in
 between is a user message. Rows that we write also keep, on an assistant message, `num_tokens`, `finish_reason` and `policy_version`
 of its completion, and, on a tool message, the ledger's `status`, `duration_s`, `output_chars` and `final`.
 """
@@ -31,6 +31,7 @@ class _Outcome(BaseModel):
     sample_index: Annotated[int, Field(ge=0)] = 0
     finished: bool | None = None
     stop_reason: Annotated[StopReason | None, Field(strict=False)] = None
+    environment: str = ""
     submission: dict[str, Any] | None = None
     final_state: Any = None
     environment_score: Annotated[float | None, Field(ge=0, le=1)] = None
@@ -97,6 +98,7 @@ def trajectory_to_row(trajectory: Trajectory, *, token_ids: bool = False, **extr
 
 def _further_fields(trajectory: Trajectory) -> Row:
     fields = {
+        "environment": trajectory.environment or None,
         "submission": None if trajectory.submission is None else dict(trajectory.submission),
         "final_state": trajectory.final_state,
         "environment_score": trajectory.environment_score,
@@ -196,6 +198,7 @@ def trajectory_from_row(row: Row, where: str) -> Trajectory:
         final_state=outcome.final_state,
         environment_score=outcome.environment_score,
         given_turns=outcome.given_turns,
+        environment=outcome.environment,
     )
 
 

@@ -37,16 +37,26 @@ class DynamicSampling:
         solved, failed = all(successes), not any(successes)
         return (solved and self.replace != "failed") or (failed and self.replace != "solved")
 
-    def substitutes(self, drawn: Sequence[int], num_prompts: int, *, seed: int, round_index: int) -> list[list[int]]:
+    def substitutes(
+        self, drawn: Sequence[int], environments: Sequence[str], *, seed: int, round_index: int
+    ) -> list[list[int]]:
         """Return, for each place of a round, the prompts that may fill it, in order. No prompt occurs twice.
+
+        They are of the same environment as the one that they replace.
 
         Args:
             drawn: The round's own prompts, of all ranks.
-            num_prompts: How many there are.
+            environments: Of each prompt there is.
             seed: Of the run.
             round_index: The round.
         """
         taken = set(drawn)
-        others = [i for i in range(num_prompts) if i not in taken]
+        others = [i for i in range(len(environments)) if i not in taken]
         random.Random(f"{seed}/substitutes/{round_index}").shuffle(others)
-        return [others[place :: len(drawn)][: self.max_refills] for place in range(len(drawn))]
+        out: list[list[int]] = [[] for _ in drawn]
+        for environment in dict.fromkeys(environments):
+            places = [place for place, prompt in enumerate(drawn) if environments[prompt] == environment]
+            candidates = [prompt for prompt in others if environments[prompt] == environment]
+            for number, place in enumerate(places):
+                out[place] = candidates[number :: len(places)][: self.max_refills]
+        return out

@@ -13,6 +13,7 @@ from mentor_pl.reference import Reference
 from mentor_pl.rewards.answers import final_answer
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import RolloutRunner
+from mentor_pl.rollout.world import World
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import Completion, Trajectory
 
@@ -128,7 +129,9 @@ class Conversation:
             raise ConfigError(f"tokens_at_once is {tokens_at_once}; it must be at least 1")
         self.toolbox = toolbox
         self._protocol, self._session = protocol, session
-        self._runner = RolloutRunner(protocol=protocol, toolbox=toolbox, limits=limits, max_context=max_context)
+        self._runner = RolloutRunner(
+            protocol=protocol, world=World(toolbox=toolbox, limits=limits), max_context=max_context
+        )
         self._max_context, self._seed, self._tokens_at_once = max_context, seed, tokens_at_once
         self._opening = (Message(role="system", content=system),) if system else ()
         self._row = 0

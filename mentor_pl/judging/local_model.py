@@ -17,6 +17,7 @@ from mentor_pl.reference import Reference
 from mentor_pl.references.teacher import ChatTeacher, ConversationRefusedError, Reply
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import RolloutRunner
+from mentor_pl.rollout.world import World
 from mentor_pl.students.base import StudentLoader
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import StopReason
@@ -98,7 +99,6 @@ class LocalJudgeModel(ChatTeacher):
         limits = RolloutLimits(max_turns=1, max_tool_calls=1, max_completion_tokens=self.max_completion_tokens)
         return RolloutRunner(
             protocol=ChatProtocol(tokenizer),
-            toolbox=ToolBox(()),
-            limits=limits,
+            world=World(toolbox=ToolBox(()), limits=limits),
             max_context=model.config.max_position_embeddings,
         )

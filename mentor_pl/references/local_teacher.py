@@ -22,6 +22,7 @@ from mentor_pl.references.journal import Journal, journal_key
 from mentor_pl.references.teacher import Teacher
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import RolloutRunner
+from mentor_pl.rollout.world import World
 from mentor_pl.students.base import StudentLoader
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import Trajectory
@@ -153,12 +154,14 @@ class LocalSolver(Solver):
         self._teacher.engine.sync(model, 0)
         return RolloutRunner(
             protocol=ChatProtocol(tokenizer),
-            toolbox=self._toolbox,
-            limits=RolloutLimits(
-                max_turns=self._limits.max_turns,
-                max_tool_calls=self._limits.max_tool_calls,
-                max_completion_tokens=self._teacher.max_completion_tokens,
-                max_tool_result_tokens=self._teacher.max_tool_result_tokens,
+            world=World(
+                toolbox=self._toolbox,
+                limits=RolloutLimits(
+                    max_turns=self._limits.max_turns,
+                    max_tool_calls=self._limits.max_tool_calls,
+                    max_completion_tokens=self._teacher.max_completion_tokens,
+                    max_tool_result_tokens=self._teacher.max_tool_result_tokens,
+                ),
             ),
             max_context=max_context(model),
         )

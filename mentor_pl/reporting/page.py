@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
+from mentor_pl.environments.settings import training_settings
 from mentor_pl.evaluation.columns import columns, shown
 from mentor_pl.files import trajectory_from_row
 from mentor_pl.messages import Message
@@ -56,12 +57,13 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     model, data = run.config.get("model", {}), run.config.get("data", {})
     student = model.get("student", {})
     loss = model.get("loss", {})
-    terms = [term["name"] for term in (data.get("reward") or {}).get("terms", [])]
+    environments = training_settings(data)
+    terms = dict.fromkeys(term for one in environments for term in one.terms)
     return [
         ("student", f"{_class(student)}({student.get('init_args', {}).get('path', '')})"),
         ("loss", _class(loss)),
         ("reward terms", ", ".join(terms) or "none"),
-        ("references", str(data.get("references", ""))),
+        ("references", ", ".join(one.source for one in environments)),
         ("seed", str(run.config.get("seed_everything", ""))),
         ("folder", str(run.folder)),
     ]

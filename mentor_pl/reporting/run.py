@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from mentor_pl.embedded import resolve
+from mentor_pl.environments.settings import training_settings
 from mentor_pl.errors import DataFileError, MentorError
 from mentor_pl.files import read_references
 from mentor_pl.reference import Reference
@@ -110,8 +112,8 @@ def _row_at(path: Path, offset: int) -> Row:
 
 
 def _references(config: Row, wanted: set[str]) -> dict[str, Reference]:
-    try:
-        references = read_references(resolve(config["data"]["references"]))
-    except (MentorError, OSError, KeyError):  # the report does without the teacher's side
-        return {}
+    references: list[Reference] = []
+    for environment in training_settings(config.get("data", {})):
+        with suppress(MentorError, OSError):  # the report does without the teacher's side
+            references += read_references(resolve(environment.source))
     return {r.reference_id: r for r in references if r.reference_id in wanted}

@@ -200,6 +200,7 @@ class Episode:
             submission=self._submission,
             final_state=state,
             environment_score=score,
+            environment=self.reference.environment,
         )
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from functools import partial
@@ -15,11 +15,9 @@ from mentor_pl.errors import ConfigError
 from mentor_pl.messages import ToolSpec
 from mentor_pl.reference import Reference
 from mentor_pl.rollout.agent_loop import Episode, Response
-from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.student_episode import StudentEpisode
-from mentor_pl.rollout.user import User
+from mentor_pl.rollout.world import World
 from mentor_pl.tools.threads import DaemonThreads
-from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import Completion, Trajectory, TrajectoryGroup
 
 Prompt = tuple[Reference, ...]
@@ -37,37 +35,30 @@ class RolloutRunner:
 
     Args:
         protocol: Renders and reads the student's conversations.
-        toolbox: Runs its calls.
-        limits: Budgets of each trajectory.
+        world: What the student acts in; where there are several environments, by the names that references carry.
         max_context: Longest conversation in tokens that the student can take.
-        user: Speaks once a reference's own follow-ups are said; nobody where None.
     """
 
-    def __init__(
-        self,
-        *,
-        protocol: ChatProtocol,
-        toolbox: ToolBox,
-        limits: RolloutLimits,
-        max_context: int,
-        user: User | None = None,
-    ) -> None:
+    def __init__(self, *, protocol: ChatProtocol, world: World | Mapping[str, World], max_context: int) -> None:
         self.protocol = protocol
-        self.toolbox = toolbox
-        self.limits = limits
         self.max_context = max_context
         self.statistics = EngineStatistics()
         """What the engine computed in the last run."""
-        self.user = user
+        self._world = world
+
+    def world(self, reference: Reference) -> World:
+        """Return what the student acts in at a reference's prompt."""
+        return self._world if isinstance(self._world, World) else self._world[reference.environment]
 
     @property
     def tool_names(self) -> tuple[str, ...]:
-        """Every tool that is the same for all prompts."""
-        return tuple(spec.name for spec in self.toolbox.specs)
+        """Every tool that is the same for all prompts of an environment."""
+        worlds = [self._world] if isinstance(self._world, World) else self._world.values()
+        return tuple(dict.fromkeys(spec.name for world in worlds for spec in world.toolbox.specs))
 
     def offered(self, reference: Reference) -> list[ToolSpec]:
         """Return a reference's tools, as our backends describe them."""
-        return self.toolbox.offered(reference)
+        return self.world(reference).toolbox.offered(reference)
 
     def prompt_ids(self, reference: Reference) -> tuple[int, ...]:
         """Render a reference's prompt."""
@@ -85,20 +76,21 @@ class RolloutRunner:
             sample_index: Position within its group.
             seed: Of the run.
         """
+        world = self.world(reference)
         return StudentEpisode(
             index=index,
             episode=Episode(
                 reference=reference,
                 sample_index=sample_index,
-                toolbox=self.toolbox,
-                max_turns=self.limits.max_turns,
-                max_tool_calls=self.limits.max_tool_calls,
-                user=self.user,
+                toolbox=world.toolbox,
+                max_turns=world.limits.max_turns,
+                max_tool_calls=world.limits.max_tool_calls,
+                user=world.user,
             ),
             seed=seed,
             prompt_ids=prompt_ids,
             protocol=self.protocol,
-            limits=self.limits,
+            limits=world.limits,
             max_context=self.max_context,
         )
 
@@ -140,7 +132,7 @@ class RolloutRunner:
             if len(prompt_ids) >= self.max_context:
                 raise ConfigError(
                     f"the prompt of reference {references[0].reference_id!r} takes {len(prompt_ids)} tokens, the student's context "
-                    f"{self.max_context}; shorten it, offer fewer tools, or set data.overlong_prompts to 'skip'"
+                    f"{self.max_context}; shorten it, offer fewer tools, or set data.reading.overlong_prompts to 'skip'"
                 )
             rows += [
                 self.episode(
@@ -152,13 +144,14 @@ class RolloutRunner:
                 )
                 for sample in range(group_size)
             ]
-        pool = DaemonThreads("tools", self.limits.max_concurrent_tools)
+        limits = [self.world(references[0]).limits for references in prompts]
+        pool = DaemonThreads("tools", max((one.max_concurrent_tools for one in limits), default=1))
         try:
             for handed in [pool.submit(partial(_give, row, given)) for row in rows] if given else ():
                 handed.result()
             with engine.session(sampling, self.protocol.stop_token_ids) as unchecked:
                 session = CheckedSession(unchecked, type(engine).__name__)
-                done = _Loop(rows, session, pool, self.limits.park_after_s, should_stop).run()
+                done = _Loop(rows, session, pool, should_stop).run()
                 self.statistics = session.statistics
         finally:
             pool.close()  # where the rollout broke off, calls may run to their time limit
@@ -190,13 +183,11 @@ class _Loop:
         rows: Sequence[StudentEpisode],
         session: EngineSession,
         pool: DaemonThreads,
-        park_after_s: float,
         should_stop: Callable[[], bool],
     ) -> None:
         self._rows = rows
         self._session = session
         self._pool = pool
-        self._park_after_s = park_after_s
         self._should_stop = should_stop
         self._parked: dict[Future[Response], StudentEpisode] = {}
         self._done: dict[int, Future[Trajectory]] = {}
@@ -221,6 +212,7 @@ class _Loop:
 
     def _take_completions(self, completions: Iterable[tuple[int, Completion]]) -> None:
         awaited: list[Future[Response]] = []
+        park_after_s = 0.0
         # Rows in order, whatever order the engine finished them in: a seeded run repeats exactly.
         for index, completion in sorted(completions, key=lambda item: item[0]):
             row = self._rows[index]
@@ -231,12 +223,13 @@ class _Loop:
             self._parked[future] = row
             if not row.episode.is_slow():
                 awaited.append(future)
+                park_after_s = max(park_after_s, row.park_after_s)
         if awaited:
-            self._wait(awaited)
+            self._wait(awaited, park_after_s)
             self._resume([future for future in awaited if future.done()])
 
-    def _wait(self, awaited: Sequence[Future[Response]]) -> None:
-        deadline = time.monotonic() + self._park_after_s
+    def _wait(self, awaited: Sequence[Future[Response]], park_after_s: float) -> None:
+        deadline = time.monotonic() + park_after_s
         while not self._should_stop() and (left := deadline - time.monotonic()) > 0:
             if not wait(awaited, timeout=min(left, _STOP_POLL_S)).not_done:
                 return

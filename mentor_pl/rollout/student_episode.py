@@ -44,6 +44,7 @@ class StudentEpisode:
     ) -> None:
         self.index = index
         self.episode = episode
+        self.park_after_s = limits.park_after_s
         self._seed = sample_seed(seed, episode.reference.reference_id, episode.sample_index)
         self._protocol = protocol
         self._limits = limits

@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from mentor_pl.engines.base import SamplingParams
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training.comparison import GroupComparison
+from mentor_pl.training.prompt_order import PromptOrder
 from mentor_pl.training.rollout_controller import RolloutController, SyncedEngine
 from mentor_pl.training.rounds import Round, StreamPlan
 from mentor_pl.training.stream import RolloutStream
@@ -29,9 +30,9 @@ class AheadRolloutStream(RolloutStream):
         controller: Gives the engine and runs the rollout ahead.
         runner: Lets the engine's weights try prompts.
         prompts: What there is to try.
+        order: In which it is tried.
         comparison: Scores groups and compares their trajectories.
         sampling: How tokens are drawn.
-        group_size: Trajectories per prompt.
         plan: Rounds and steps.
     """
 
@@ -44,9 +45,9 @@ class AheadRolloutStream(RolloutStream):
         controller: RolloutController,
         runner: RolloutRunner,
         prompts: Sequence[Prompt],
+        order: PromptOrder,
         comparison: GroupComparison,
         sampling: SamplingParams,
-        group_size: int,
         plan: StreamPlan,
     ) -> None:
         super().__init__(
@@ -54,9 +55,9 @@ class AheadRolloutStream(RolloutStream):
             controller=controller,
             runner=runner,
             prompts=prompts,
+            order=order,
             comparison=comparison,
             sampling=sampling,
-            group_size=group_size,
             plan=plan,
         )
         self._round_ahead = -1
@@ -106,4 +107,4 @@ class AheadRolloutStream(RolloutStream):
         if (self.rounds_done + 1) % self.rounds_per_epoch == 0:
             return False
         last = self.trainer.max_steps
-        return last < 0 or self.trainer.global_step + self.plan.updates_per_round < last
+        return last < 0 or self.trainer.global_step + self.plan.updates < last

@@ -53,6 +53,7 @@ class PolicyBatch:
             is one step, and where nobody asks.
         scored_groups: Every group of the rollout, for callbacks; only in its first micro-batch, else empty.
         rollout_metrics: What the rollout measured of itself (seconds, counts); where `scored_groups` are.
+        rollout_sums: What it measured of each environment, where there are several: a sum and the number of values.
     """
 
     input_ids: Tensor
@@ -74,6 +75,7 @@ class PolicyBatch:
     old_logprobs: Tensor | None = None
     scored_groups: tuple[ScoredGroup, ...] = ()
     rollout_metrics: dict[str, float] = field(default_factory=dict)
+    rollout_sums: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PolicyBatch:
         """Move every tensor; Lightning asks for this."""
@@ -87,7 +89,7 @@ class PolicyBatch:
 
 def batch_to_state(batch: PolicyBatch) -> dict[str, Any]:
     """Return a batch as plain containers and tensors on the CPU, for a checkpoint; without its groups."""
-    plain = dataclasses.replace(batch.to("cpu"), scored_groups=(), rollout_metrics={})
+    plain = dataclasses.replace(batch.to("cpu"), scored_groups=(), rollout_metrics={}, rollout_sums={})
     state = {field.name: getattr(plain, field.name) for field in dataclasses.fields(plain)}
     if plain.segments is not None:
         state["segments"] = [(segment.prefix, segment.suffixes) for segment in plain.segments]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
 from mentor_pl.advantages import AdvantageEstimator, group_rewards
+from mentor_pl.evaluation.rollout_metrics import environment_sums
 from mentor_pl.evaluation.teacher import teacher_trajectory
 from mentor_pl.guidance import Guidance
 from mentor_pl.reference import Reference
@@ -20,7 +21,7 @@ class GroupComparison:
     """Compares the trajectories of a group and lays them out as samples.
 
     Attributes:
-        reward: The program that scores the groups.
+        reward: The program that scores the groups; where there are several environments, of each by its name.
         advantages: Compares them.
         mask_truncated: Whether trajectories that a budget cut off are left out of the loss. They still count in their group's
             statistics.
@@ -28,11 +29,21 @@ class GroupComparison:
         solution: Lays a reference's solution out; None where it has none, or one that is too long.
     """
 
-    reward: RewardProgram
+    reward: RewardProgram | Mapping[str, RewardProgram]
     advantages: AdvantageEstimator
     mask_truncated: bool = False
     guidance: Guidance = Guidance()
     solution: Callable[[Reference], Sample | None] = lambda _: None
+
+    def reward_of(self, group: TrajectoryGroup) -> RewardProgram:
+        """Return the program that scores a group."""
+        if isinstance(self.reward, RewardProgram):
+            return self.reward
+        return self.reward[group.references[0].environment]
+
+    def sums_by_environment(self, groups: Sequence[ScoredGroup]) -> dict[str, tuple[float, float]]:
+        """Measure the groups of each environment; nothing where there is only one. See `environment_sums`."""
+        return {} if isinstance(self.reward, RewardProgram) else environment_sums(groups, self.reward)
 
     def samples(self, scored: ScoredGroup, round_index: int) -> list[Sample]:
         """Return the samples of a group.
@@ -44,13 +55,14 @@ class GroupComparison:
             round_index: Decides what is left of guidance that decays.
         """
         reference, solution = self._solution(scored)
+        reward = self.reward_of(scored.group)
         out: list[Sample] = []
         weight = self._teacher_weight(scored, round_index) if solution is not None else 0.0
         if weight > 0:
-            scored = _with(scored, self.reward.score_group(_of_teacher(reference, scored)))
+            scored = _with(scored, reward.score_group(_of_teacher(reference, scored)))
         trajectories = scored.group.trajectories
         kept = [i for i, trajectory in enumerate(trajectories) if not trajectory.failed_infrastructure]
-        advantages = self.advantages.per_turn(group_rewards(self.reward, scored, kept)) if kept else []
+        advantages = self.advantages.per_turn(group_rewards(reward, scored, kept)) if kept else []
         for i, of_turns in zip(kept, advantages, strict=True):
             if weight > 0 and i == len(trajectories) - 1 and solution is not None:
                 advantage = fmean(of_turns)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from mentor_pl.engines.base import SamplingParams
+from mentor_pl.environments import Split
 from mentor_pl.errors import ConfigError
 from mentor_pl.guidance import Guidance
-from mentor_pl.reference import Reference
-from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.training.module import MentorModule
 from mentor_pl.training.rounds import StreamPlan
 
@@ -36,7 +35,7 @@ def check_imitation(module: MentorModule, *, rounds_ahead: int) -> None:
         )
     if rounds_ahead:
         raise ConfigError(
-            f"data.rounds_ahead is {rounds_ahead} but data.train_on is 'references', where nothing is sampled ahead; set it to 0"
+            f"data.round.ahead is {rounds_ahead} but data.train_on is 'references', where nothing is sampled ahead; set it to 0"
         )
 
 
@@ -64,57 +63,56 @@ def check_exploration(
         return
     if not module.engine.holds_own_weights:
         raise ConfigError(
-            f"data.rounds_ahead is {rounds_ahead} but model.engine is {type(module.engine).__name__}, which samples with the trainer's own "
+            f"data.round.ahead is {rounds_ahead} but model.engine is {type(module.engine).__name__}, which samples with the trainer's own "
             "weights and cannot go on while these are trained; use an engine that holds its own, such as VLLMEngine, or set it to 0"
         )
     if module.correction is None:
         raise ConfigError(
-            f"data.rounds_ahead is {rounds_ahead}, so that rounds are sampled with older weights than those that are trained; set "
+            f"data.round.ahead is {rounds_ahead}, so that rounds are sampled with older weights than those that are trained; set "
             "model.correction to TruncatedImportanceSampling, which corrects for it"
         )
 
 
-def check_plan(plan: StreamPlan) -> None:
-    """Check that a round can be divided among its steps.
+def check_plan(plan: StreamPlan, *, explores: bool) -> None:
+    """Check that a round can be divided among its steps, and that a group holds something to compare.
+
+    Args:
+        plan: Of the rounds.
+        explores: Whether the student's own attempts are trained on.
 
     Raises:
-        ConfigError: It cannot.
+        ConfigError: It cannot, or does not.
     """
-    if min(plan.prompts_per_round, plan.steps_per_round, plan.epochs_per_round) < 1:
-        raise ConfigError(f"data.prompts_per_round, steps_per_round and epochs_per_round must be positive: {plan}")
-    if plan.steps_per_round > plan.prompts_per_round:
+    for name in ("prompts_per_round", "group_size", "steps", "passes"):
+        if (value := getattr(plan, name)) < 1:
+            where = "round." if name in ("steps", "passes") else ""
+            raise ConfigError(f"data.{where}{name} is {value}; it must be at least 1")
+    if plan.steps > plan.prompts_per_round:
+        raise ConfigError(f"data.round.steps is {plan.steps} but a round has only {plan.prompts_per_round} prompts")
+    if explores and plan.group_size < 2:
         raise ConfigError(
-            f"data.steps_per_round is {plan.steps_per_round} but a round has only {plan.prompts_per_round} prompts"
+            f"data.group_size is {plan.group_size}; trajectories are compared within a group, so at least 2"
         )
 
 
-def check_round_fits(plan: StreamPlan, num_prompts: int) -> None:
-    """Check that no prompt is tried twice in a round.
+def check_rewards(splits: Sequence[Split], guidance: Guidance) -> None:
+    """Check that every training environment has a reward that tells what guidance asks for.
 
     Raises:
-        ConfigError: There are fewer prompts than a round has.
+        ConfigError: One has none, or guidance cannot work with it.
     """
-    if plan.prompts_per_round > num_prompts:
-        raise ConfigError(
-            f"data.prompts_per_round is {plan.prompts_per_round}, but there are {num_prompts} prompts to train on, and a prompt tried "
-            "twice in a round gives the same samples twice; lower it, or give more references"
-        )
-
-
-def check_tools(references: Iterable[Reference], *, file: str, toolbox: ToolBox) -> None:
-    """Check that there is a backend for every tool that a reference offers.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    for reference in references:
-        if missing := toolbox.missing(reference):
-            offered = ", ".join(sorted(spec.name for spec in toolbox.specs)) or "none that is the same for all prompts"
+    for split in splits:
+        if split.reward is None:
+            whose = f", and the environment {split.name!r} has none of its own" if split.marked else ""
             raise ConfigError(
-                f"{file}: reference {reference.reference_id!r} offers the tool {missing[0]!r}, which no backend in data.tools has; "
-                f"they have {offered}; add the backend that has it, or leave the file out of data.references "
-                "and data.evaluation"
+                f"data.reward is missing{whose}; rollouts need one, for example `reward: rewards/mentor.yaml`"
             )
+        guidance.check(split.reward)
+    if guidance.chooses_by_difficulty and len(splits) > 1:
+        raise ConfigError(
+            f"data.guidance.curriculum and difficulty_pools choose among the prompts of one environment, but data.train has {len(splits)}; "
+            "leave them out, or train on one"
+        )
 
 
 def find_overlong(lengths: Mapping[str, int], *, what: str, max_context: int, skip: bool) -> set[str]:
@@ -137,6 +135,8 @@ def find_overlong(lengths: Mapping[str, int], *, what: str, max_context: int, sk
             f"{worst!r} with {lengths[worst]}"
         )
         if not skip or len(overlong) == len(lengths):
-            raise ConfigError(f"{message}; shorten them, offer fewer tools, or set data.overlong_prompts to 'skip'")
+            raise ConfigError(
+                f"{message}; shorten them, offer fewer tools, or set data.reading.overlong_prompts to 'skip'"
+            )
         log.warning("%s; they are left out", message)
     return overlong

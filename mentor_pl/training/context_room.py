@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 from mentor_pl.reference import Reference
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training import compatibility
 from mentor_pl.training.samples import Sample, sample_from_reference
+
+
+@dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads the fields of a default from its __dict__
+class Reading:
+    """How references are read, and what becomes of those that are too long.
+
+    Attributes:
+        overlong_prompts: What to do with a prompt (for `train_on: references`, a solution too) that does not fit into the
+            student's context, where a prompt needs room for one more token: `error`, or `skip` and count.
+        imitate_reasoning: Whether the teacher's reasoning is imitated, too, where the references keep it.
+        max_bad_lines: Broken lines of a reference file that are left out with a warning before it becomes an error.
+    """
+
+    overlong_prompts: Literal["error", "skip"] = "error"
+    imitate_reasoning: bool = False
+    max_bad_lines: int = 0
 
 
 class ContextRoom:
@@ -13,14 +32,13 @@ class ContextRoom:
 
     Args:
         runner: Renders prompts; knows the context's length.
-        skip: Leave out and count what is too long; else it is an error.
-        imitate_reasoning: Whether solutions keep the teacher's reasoning.
+        reading: What becomes of what is too long, and whether solutions keep the teacher's reasoning.
     """
 
-    def __init__(self, runner: RolloutRunner, *, skip: bool, imitate_reasoning: bool) -> None:
+    def __init__(self, runner: RolloutRunner, reading: Reading) -> None:
         self._runner = runner
-        self._skip = skip
-        self._imitate_reasoning = imitate_reasoning
+        self._skip = reading.overlong_prompts == "skip"
+        self._imitate_reasoning = reading.imitate_reasoning
 
     def prompts(self, prompts: list[Prompt], split: str) -> list[Prompt]:
         """Return the prompts of a split that leave room for at least one sampled token.

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 from lightning.pytorch import Trainer
 
-from mentor_pl.evaluation.base import TrajectoryMetric
+from mentor_pl.environments import Split
 from mentor_pl.evaluation.sampling import EvaluationSampling
 from mentor_pl.evaluation.split import SplitMetrics
-from mentor_pl.rewards.program import RewardProgram
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training.rollout_controller import RolloutController
 from mentor_pl.trajectory import TrajectoryGroup
@@ -46,14 +45,11 @@ class EvaluationStream:
         trainer: Whose ranks share the problems.
         controller: Gives the engine with the present weights.
         runner: Lets the engine's weights try prompts.
-        split: Name of the split.
+        split: Its tools, its reward and its metrics.
         prompts: Its problems.
-        sampling: How tokens are drawn, and how often each problem is tried.
-        batch_size: Attempts at once, on each rank.
+        sampling: How tokens are drawn, how often each problem is tried, and how many attempts are made at once.
         seed: Used where sampling is not greedy. A sample's random numbers depend on it, on the problem and on the
             sample's number: not on the ranks or the batch.
-        reward: What the split is measured by; None where only answers are judged.
-        metrics: Further metrics of the split.
     """
 
     def __init__(
@@ -62,24 +58,22 @@ class EvaluationStream:
         trainer: Trainer,
         controller: RolloutController,
         runner: RolloutRunner,
-        split: str,
+        split: Split,
         prompts: Sequence[Prompt],
         sampling: EvaluationSampling,
-        batch_size: int,
         seed: int,
-        reward: RewardProgram | None = None,
-        metrics: Sequence[TrajectoryMetric] = (),
     ) -> None:
         self.trainer = trainer
         self.controller = controller
         self.runner = runner
-        self.split = split
+        self.split = split.name
+        self.toolbox = split.world.toolbox
+        self.reward = split.reward
+        self.metrics = split.metrics
         self.prompts = prompts
         self.sampling = sampling
-        self.batch_size = max(1, batch_size // sampling.samples)
+        self.batch_size = max(1, sampling.batch_size // sampling.samples)
         self.seed = seed
-        self.reward = reward
-        self.metrics = metrics
         own = (tool.name for prompt in prompts for tool in prompt[0].tools)
         self.tool_names = tuple(dict.fromkeys((*runner.tool_names, *own)))
 

@@ -24,7 +24,7 @@ class GuidedRollout:
         sampling: How tokens are drawn.
         group_size: Trajectories per prompt, without those that get a hint.
         guidance: What is replaced, and who gets hints.
-        reward: Tells what a success is.
+        reward_of: Returns the program that tells what a success of a group is.
         seed: Decides which prompt replaces which.
     """
 
@@ -33,7 +33,7 @@ class GuidedRollout:
     sampling: SamplingParams
     group_size: int
     guidance: Guidance
-    reward: RewardProgram
+    reward_of: Callable[[TrajectoryGroup], RewardProgram]
     seed: int
 
     def run(
@@ -81,14 +81,14 @@ class GuidedRollout:
         metrics: dict[str, float] = {}
         groups = sample([drawn[place] for place in places])
         if (dynamic := self.guidance.dynamic_sampling) is not None:
-            substitutes = dynamic.substitutes(drawn, len(self.prompts), seed=self.seed, round_index=round_index)
+            environments = [prompt[0].environment for prompt in self.prompts]
+            substitutes = dynamic.substitutes(drawn, environments, seed=self.seed, round_index=round_index)
             metrics["guidance/refills"] = 0.0
             for refill in range(dynamic.max_refills):
                 again = [
                     (i, substitutes[place][refill])
                     for i, place in enumerate(places)
-                    if refill < len(substitutes[place])
-                    and dynamic.without_signal(self.guidance.successes(self.reward, groups[i]))
+                    if refill < len(substitutes[place]) and dynamic.without_signal(self._successes(groups[i]))
                 ]
                 if not again:
                     break
@@ -113,13 +113,16 @@ class GuidedRollout:
                 metrics["guidance/hinted"] += len(hinted.trajectories) / len(places)
         return groups, statistics, metrics
 
+    def _successes(self, group: TrajectoryGroup) -> list[bool]:
+        return self.guidance.successes(self.reward_of(group), group)
+
     def _to_hint(self, groups: Sequence[TrajectoryGroup], round_index: int) -> dict[int, tuple[Completion, ...]]:
         """Return the given turns of each group that fails."""
         hints, out = self.guidance.hints, dict[int, tuple[Completion, ...]]()
         assert hints is not None
         for i, group in enumerate(groups):
             messages = hints.given(group.references, round_index)
-            if messages and not any(self.guidance.successes(self.reward, group)):
+            if messages and not any(self._successes(group)):
                 out[i] = tuple(_completion(self.runner.protocol, message) for message in messages)
         return out
 

@@ -168,13 +168,15 @@ class MentorModule(LightningModule):
         """Log an optimiser step once, the same whatever it was split into."""
         rollout: dict[str, float] = {}
         if batch.scored_groups:
-            rollout = group_metrics(batch.scored_groups) | batch.rollout_metrics
-            self._terms = tuple(batch.scored_groups[0].scores)
+            mixed = bool(batch.rollout_sums)
+            rollout = group_metrics(batch.scored_groups, with_terms=not mixed) | batch.rollout_metrics
+            self._terms = () if mixed else tuple(batch.scored_groups[0].scores)
         self._step_totals.add(
             StepMetrics(
                 num_tokens=int((batch.source == Source.STUDENT).sum()),
                 token_sums=output.means,
                 rank_means=rollout,
+                sums_and_counts=batch.rollout_sums,
                 sums={"loss": output.loss.detach()},
                 maxima=output.maxima,
             )

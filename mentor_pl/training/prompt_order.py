@@ -17,20 +17,23 @@ class PromptOrder:
         num_prompts: How many there are.
         round_size: Prompts of a round.
         seed: Decides the order.
+        label: Decides it, too; that of another sequence of prompts is another one.
     """
 
-    def __init__(self, *, num_prompts: int, round_size: int, seed: int) -> None:
-        self._num_prompts = num_prompts
+    def __init__(self, *, num_prompts: int, round_size: int, seed: int, label: str = "prompts") -> None:
+        self.num_prompts = num_prompts
         self._round_size = round_size
         self._seed = seed
+        self._label = label
         self._latest: tuple[int, list[int]] = (-1, [])
 
     def round(self, index: int) -> list[int]:
         """Return the indices of a round's prompts."""
         out: list[int] = []
-        while len(out) < self._round_size:
-            number, offset = divmod(index * self._round_size + len(out), self._num_prompts)
-            out += self._pass(number)[offset : offset + self._round_size - len(out)]
+        start, size = self.window(index)
+        while len(out) < size:
+            number, offset = divmod(start + len(out), self.num_prompts)
+            out += self._pass(number)[offset : offset + size - len(out)]
         return out
 
     def note(self, index: int, shares: Mapping[int, float]) -> None:
@@ -48,10 +51,14 @@ class PromptOrder:
     def load_state(self, state: Mapping[str, list[Any]]) -> None:
         """Go on from a saved state."""
 
+    def window(self, index: int) -> tuple[int, int]:
+        """Return how many prompts were tried before a round, and how many it holds."""
+        return index * self._round_size, self._round_size
+
     def _pass(self, number: int) -> list[int]:
         """Return a pass. Each depends on the one before, back to the last one that began with a round."""
         first = number
-        while self._begun(first):
+        while self.begun(first):
             first -= 1
         known, order = self._latest
         if not first <= known <= number:
@@ -61,19 +68,19 @@ class PromptOrder:
         self._latest = number, order
         return order
 
-    def _begun(self, number: int) -> int:
+    def begun(self, number: int) -> int:
         """Return how many prompts of the round in which a pass begins belong to the pass before."""
-        return number * self._num_prompts % self._round_size if self._num_prompts >= self._round_size else 0
+        return number * self.num_prompts % self._round_size if self.num_prompts >= self._round_size else 0
 
     def _after(self, order: list[int], number: int) -> list[int]:
         shuffled = self._shuffled(number)
-        begun = self._begun(number)
+        begun = self.begun(number)
         there = set(order[len(order) - begun :])
         rest_of_round = [i for i in shuffled if i not in there][: self._round_size - begun]
         chosen = set(rest_of_round)
         return rest_of_round + [i for i in shuffled if i not in chosen]
 
     def _shuffled(self, number: int) -> list[int]:
-        order = list(range(self._num_prompts))
-        random.Random(f"{self._seed}/prompts/{number}").shuffle(order)
+        order = list(range(self.num_prompts))
+        random.Random(f"{self._seed}/{self._label}/{number}").shuffle(order)
         return order

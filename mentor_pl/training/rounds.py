@@ -3,33 +3,54 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from mentor_pl.rewards.program import ScoredGroup
 from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.samples import Sample
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamPlan:
-    """How many prompts make a round, and how many optimiser steps it is spent on.
+@dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads the fields of a default from its __dict__
+class RoundPlan:
+    """How a round is trained on: all that is tried between two syncs of the weights.
 
     Attributes:
-        prompts_per_round: Prompts drawn at once, over all ranks.
-        steps_per_round: Optimiser steps that share them.
-        epochs_per_round: Passes over them.
+        steps: Optimiser steps that a round's prompts are divided among.
+        passes: Passes over a round's trajectories.
+        ahead: 1 samples the next round while the present one is trained on, with weights that are one round old; needs an
+            engine with weights of its own (a server) and `model.correction`. 0 samples with the present weights.
+        mask_truncated: Whether trajectories that a budget cut off are left out of the loss (DAPO's overlong filtering);
+            they still count in their group's statistics.
+    """
+
+    steps: int = 1
+    passes: int = 1
+    ahead: Literal[0, 1] = 0
+    mask_truncated: bool = False
+
+    @property
+    def updates(self) -> int:
+        """Optimiser steps between two syncs of the weights."""
+        return self.steps * self.passes
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamPlan(RoundPlan):
+    """What a stream serves.
+
+    Attributes:
+        steps: See `RoundPlan`.
+        passes: See `RoundPlan`.
+        ahead: See `RoundPlan`.
+        mask_truncated: See `RoundPlan`.
+        prompts_per_round: Prompts of a round, over all ranks.
+        group_size: Trajectories per prompt (G).
         seed: Decides the order of prompts and, at rollouts, every sampled token.
     """
 
     prompts_per_round: int
-    steps_per_round: int = 1
-    epochs_per_round: int = 1
+    group_size: int = 1
     seed: int = 0
-
-    @property
-    def updates_per_round(self) -> int:
-        """Optimiser steps between two syncs of the weights."""
-        return self.steps_per_round * self.epochs_per_round
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +61,14 @@ class Round:
         samples: Of each prompt.
         scored_groups: Where the samples come from; empty where a teacher made them.
         metrics: What was measured on the way.
+        sums: What was measured of each environment, where there are several: a sum and the number of values, by name. The
+            names are the same on every rank.
     """
 
     samples: list[list[Sample]]
     scored_groups: tuple[ScoredGroup, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,8 @@ class StepMetrics:
         rank_means: Values that a rank reports in one of its micro-batches. The step reports their mean
             over the ranks.
         sums: The step reports their sum.
+        sums_and_counts: Values that a rank reports in one of its micro-batches, each as a sum and the number of values.
+            The step reports their mean over all ranks, and none where there is no value.
         maxima: The step reports their maximum.
     """
 
@@ -32,6 +34,7 @@ class StepMetrics:
     token_sums: Values = field(default_factory=dict)
     rank_means: Values = field(default_factory=dict)
     sums: Values = field(default_factory=dict)
+    sums_and_counts: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     maxima: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -40,6 +43,8 @@ class _Kind(Enum):
     TOKEN_MEAN = auto()
     RANK_MEAN = auto()
     SUM = auto()
+    COUNTED = auto()
+    COUNT = auto()
 
 
 class StepTotals:
@@ -59,6 +64,8 @@ class StepTotals:
         self._add(_Kind.TOKEN_MEAN, metrics.token_sums)
         self._add(_Kind.RANK_MEAN, metrics.rank_means)
         self._add(_Kind.SUM, metrics.sums)
+        self._add(_Kind.COUNTED, {name: total for name, (total, _) in metrics.sums_and_counts.items()})
+        self._add(_Kind.COUNT, {name: count for name, (_, count) in metrics.sums_and_counts.items()})
         for name, value in metrics.maxima.items():
             self._maxima[name] = torch.maximum(self._maxima.get(name, value), value)
 
@@ -69,7 +76,9 @@ class StepTotals:
         tokens = max(1.0, sums.get((_Kind.TOKENS, ""), 0.0))
         divisor = {_Kind.TOKEN_MEAN: tokens, _Kind.RANK_MEAN: world_size, _Kind.SUM: 1}
         for (kind, name), value in sums.items():
-            if kind is not _Kind.TOKENS:
+            if kind is _Kind.COUNTED and (count := sums[_Kind.COUNT, name]):
+                values[name] = value / count
+            elif kind in divisor:
                 values[name] = value / divisor[kind]
         self._sums, self._maxima = {}, {}
         return values

@@ -40,17 +40,19 @@ class TrainingStream(ABC):
     rounds_ahead = 0
     """Rounds by which the weights that sampled may be older than those that are trained."""
 
-    def __init__(self, *, trainer: Trainer, controller: RolloutController, num_prompts: int, plan: StreamPlan) -> None:
+    def __init__(
+        self, *, trainer: Trainer, controller: RolloutController, order: PromptOrder, plan: StreamPlan
+    ) -> None:
         self.trainer = trainer
         self.controller = controller
         self.plan = plan
-        self.num_prompts = num_prompts
-        self._order = PromptOrder(num_prompts=num_prompts, round_size=plan.prompts_per_round, seed=plan.seed)
+        self.num_prompts = order.num_prompts
+        self._order = order
         self.rounds_done = 0
         self._steps_of_round: list[list[PolicyBatch]] = []
         self._resumed_steps: list[list[PolicyBatch]] = []
         self._round_began = 0
-        self.rounds_per_epoch = max(1, num_prompts // plan.prompts_per_round)
+        self.rounds_per_epoch = max(1, order.num_prompts // plan.prompts_per_round)
 
     @abstractmethod
     def draw(self, indices: Sequence[int]) -> Round:
@@ -66,8 +68,8 @@ class TrainingStream(ABC):
 
     def __len__(self) -> int:
         """Micro-batches in an epoch."""
-        micro_batches = self.plan.steps_per_round * self.trainer.accumulate_grad_batches
-        return self.rounds_per_epoch * self.plan.epochs_per_round * micro_batches
+        micro_batches = self.plan.steps * self.trainer.accumulate_grad_batches
+        return self.rounds_per_epoch * self.plan.passes * micro_batches
 
     def __iter__(self) -> Iterator[PolicyBatch]:
         """Serve the rest of the present epoch."""
@@ -84,7 +86,9 @@ class TrainingStream(ABC):
         drawn = self.judged(self.with_round_advantages(self.draw(self.share_of_round(self.rounds_done))))
         steps = list(self._steps(drawn.samples))
         steps = [list(steps[step]) for step in self._order_of_steps()]
-        steps[0][0] = replace(steps[0][0], scored_groups=drawn.scored_groups, rollout_metrics=drawn.metrics)
+        steps[0][0] = replace(
+            steps[0][0], scored_groups=drawn.scored_groups, rollout_metrics=drawn.metrics, rollout_sums=drawn.sums
+        )
         return steps
 
     def _settle(self) -> None:
@@ -121,18 +125,16 @@ class TrainingStream(ABC):
     def _steps(self, samples: list[list[Sample]]) -> Iterator[list[PolicyBatch]]:
         """Cut a round's prompts, in order, into steps; which prompts make a step does not depend on the number of ranks."""
         rank, world = self.trainer.global_rank, self.trainer.world_size
-        step_of = [
-            (rank + i * world) * self.plan.steps_per_round // self.plan.prompts_per_round for i in range(len(samples))
-        ]
-        for step in range(self.plan.steps_per_round):
+        step_of = [(rank + i * world) * self.plan.steps // self.plan.prompts_per_round for i in range(len(samples))]
+        for step in range(self.plan.steps):
             chosen = [s for its_step, group in zip(step_of, samples, strict=True) if its_step == step for s in group]
             yield self.controller.micro_batches(
-                chosen, temperature=self.temperature, updates_per_round=self.plan.updates_per_round
+                chosen, temperature=self.temperature, updates_per_round=self.plan.updates
             )
 
     def _order_of_steps(self) -> list[int]:
         """Order the steps of all passes over a round; the first pass has them as they are."""
-        passes = [list(range(self.plan.steps_per_round)) for _ in range(self.plan.epochs_per_round)]
+        passes = [list(range(self.plan.steps)) for _ in range(self.plan.passes)]
         for epoch, steps in enumerate(passes[1:], start=1):
             random.Random(f"{self.plan.seed}/{self.rounds_done}/{epoch}").shuffle(steps)
         return [step for steps in passes for step in steps]
@@ -146,9 +148,9 @@ class RolloutStream(TrainingStream):
         controller: Gives the engine with the present weights.
         runner: Lets the engine's weights try prompts.
         prompts: What there is to try.
+        order: In which it is tried.
         comparison: Scores groups and compares their trajectories.
         sampling: How tokens are drawn.
-        group_size: Trajectories per prompt.
         plan: Rounds and steps.
     """
 
@@ -159,12 +161,12 @@ class RolloutStream(TrainingStream):
         controller: RolloutController,
         runner: RolloutRunner,
         prompts: Sequence[Prompt],
+        order: PromptOrder,
         comparison: GroupComparison,
         sampling: SamplingParams,
-        group_size: int,
         plan: StreamPlan,
     ) -> None:
-        super().__init__(trainer=trainer, controller=controller, num_prompts=len(prompts), plan=plan)
+        super().__init__(trainer=trainer, controller=controller, order=order, plan=plan)
         self.comparison = comparison
         guidance = comparison.guidance
         self._index_of = {prompt[0].reference_id: i for i, prompt in enumerate(prompts)}
@@ -175,15 +177,15 @@ class RolloutStream(TrainingStream):
             runner=runner,
             prompts=prompts,
             sampling=sampling,
-            group_size=group_size,
+            group_size=plan.group_size,
             guidance=guidance,
-            reward=comparison.reward,
+            reward_of=comparison.reward_of,
             seed=plan.seed,
         )
         distillation = guidance.distillation
         self.distiller = distillation and Distiller(
             distillation,
-            controller.token_scoring(runner, temperature=sampling.temperature, steps_per_round=plan.steps_per_round),
+            controller.token_scoring(runner, temperature=sampling.temperature, steps_per_round=plan.steps),
         )
 
     def draw(self, indices: Sequence[int]) -> Round:
@@ -218,12 +220,13 @@ class RolloutStream(TrainingStream):
     def score_groups(self, groups: Sequence[TrajectoryGroup], metrics: dict[str, float], round_index: int) -> Round:
         """Score groups and compare their trajectories."""
         started = time.perf_counter()
-        scored = tuple(self.comparison.reward.score_group(group) for group in groups)
+        scored = tuple(self.comparison.reward_of(group).score_group(group) for group in groups)
         reward_s = time.perf_counter() - started
         return Round(
             samples=[self.comparison.samples(group, round_index) for group in scored],
             scored_groups=scored,
             metrics=metrics | {"time/reward_s": reward_s},
+            sums=self.comparison.sums_by_environment(scored),
         )
 
     def noted(self, drawn: Round) -> Round:
@@ -244,7 +247,7 @@ class RolloutStream(TrainingStream):
         trajectories = [t for group in drawn.scored_groups for t in group.group.trajectories]
         versions = {turn.completion.policy_version for t in trajectories for turn in t.turns[t.given_turns :]}
         present = self.trainer.global_step
-        limit = self.rounds_ahead * self.plan.updates_per_round
+        limit = self.rounds_ahead * self.plan.updates
         if versions and not present - limit <= min(versions) <= max(versions) <= present:
             raise EngineError(
                 f"{type(synced.engine).__name__} sampled with the weights of update {min(versions)} to {max(versions)}, but those of "
@@ -270,13 +273,20 @@ class ReferenceStream(TrainingStream):
         trainer: Whose ranks share the work.
         controller: Lays the samples out as batches.
         samples: The solutions, at least one.
+        order: In which they are imitated.
         plan: Rounds and steps.
     """
 
     def __init__(
-        self, *, trainer: Trainer, controller: RolloutController, samples: Sequence[Sample], plan: StreamPlan
+        self,
+        *,
+        trainer: Trainer,
+        controller: RolloutController,
+        samples: Sequence[Sample],
+        order: PromptOrder,
+        plan: StreamPlan,
     ) -> None:
-        super().__init__(trainer=trainer, controller=controller, num_prompts=len(samples), plan=plan)
+        super().__init__(trainer=trainer, controller=controller, order=order, plan=plan)
         self.samples = share_beginning(samples)
 
     def draw(self, indices: Sequence[int]) -> Round:

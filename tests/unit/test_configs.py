@@ -66,7 +66,7 @@ def test_a_fit_config(name: str, tmp_path: Path) -> None:
     cli = instantiate(f"--config={CONFIGS / name}", f"--run_dir={tmp_path}")
     assert isinstance(cli.model, MentorModule) and cli.model.student is None
     assert isinstance(cli.model.loader, StudentLoader)
-    assert cli.datamodule.toolbox.specs
+    assert cli.datamodule.splits.train[0].world.toolbox.specs
     assert cli.trainer.default_root_dir == str(tmp_path)
     assert {type(callback).__name__ for callback in cli.trainer.callbacks} >= {
         *(

@@ -80,7 +80,11 @@ def test_a_run_trains_on_the_file_of_every_case(file: Path, tmp_path: Path, kind
     command = [sys.executable, "-m", "mentor_pl", "fit", f"--config={kind}", f"--run_dir={tmp_path / 'run'}"]
     command += [f"--data.references={file}", '--data.tools=[{"class_path": "DeclaredTools"}]']
     command += [f"--data.evaluation={{all: {file}}}", "--data.max_problems=4", f"--data.reward={reward}"]
-    command += ["--data.prompts_per_round=4", "--data.overlong_prompts=skip", "--data.limits.max_completion_tokens=16"]
+    command += [
+        "--data.prompts_per_round=4",
+        "--data.reading.overlong_prompts=skip",
+        "--data.limits.max_completion_tokens=16",
+    ]
     command += ["--trainer.accelerator=cpu", "--trainer.max_epochs=-1", "--trainer.max_steps=2"]
     command += ["--trainer.check_val_every_n_epoch=1", "--trainer.enable_progress_bar=false"]
     done = subprocess.run(

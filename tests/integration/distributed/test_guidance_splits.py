@@ -30,13 +30,13 @@ SELF = "{class_path: InformedSelf}"
 MODEL = (
     "{class_path: ModelTeacher, init_args: {model: {class_path: FullStudent, init_args: {path: 'embedded:student'}}}}"
 )
-TWO_STEPS = ("--data.steps_per_round", "2")
+TWO_STEPS = ("--data.round.steps", "2")
 """A checkpoint after an odd number of updates then lies within a round."""
 
 CASES = {
     name: (*case, *TWO_STEPS)
     for name, case in {
-        "losses": (*LOSS, "--data.advantages", "GDPO", "--data.mask_truncated", "true"),
+        "losses": (*LOSS, "--data.advantages", "GDPO", "--data.round.mask_truncated", "true"),
         "gspo": ("--model.loss", "GSPOLoss", "--data.advantages", "LeaveOneOut"),
         "guidance": GUIDANCE,
         "informed self": ("--data.guidance.distillation", f"{{teacher: {SELF}, weight: 0.5, decay_rounds: 3}}"),

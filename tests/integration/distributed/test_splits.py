@@ -19,14 +19,14 @@ pytestmark = [
 ]  # a minute for each fixture; more where cores are shared
 
 # Three problems a split, one at a time: the second rank runs out of them before the first.
-EVALUATED = ("--summary.enabled", "true", "--data.evaluation_batch_size", "1")
+EVALUATED = ("--summary.enabled", "true", "--data.evaluation_sampling.batch_size", "1")
 # Filters, so that the correction has something to correct.
 CORRECTED = ("--data.sampling.top_k", "2", "--model.correction", "TruncatedImportanceSampling")
 AHEAD = (
-    *("--data.rounds_ahead", "1", "--model.correction", "TruncatedImportanceSampling"),
+    *("--data.round.ahead", "1", "--model.correction", "TruncatedImportanceSampling"),
     *("--model.engine", "tests.unit.training.own_weights.OwnWeights"),
 )
-TWO_STEPS_A_ROUND = ("--data.steps_per_round", "2", "--data.epochs_per_round", "2", *CORRECTED)
+TWO_STEPS_A_ROUND = ("--data.round.steps", "2", "--data.round.passes", "2", *CORRECTED)
 
 
 @pytest.fixture(scope="module")

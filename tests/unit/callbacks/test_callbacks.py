@@ -17,6 +17,7 @@ from mentor_pl.callbacks.recorder import TrajectoryRecorder
 from mentor_pl.callbacks.summary import RunSummary, summary_table
 from mentor_pl.cli.main import main
 from mentor_pl.errors import MentorError
+from mentor_pl.evaluation.sampling import EvaluationSampling
 from mentor_pl.files.trajectories import iter_trajectories
 from mentor_pl.losses.grpo import GRPOLoss
 from tests.unit.training.runs import (
@@ -143,7 +144,9 @@ def run(tmp_path_factory):
         split: some_references(folder / f"{split}.jsonl", 6, f"embedded:eval/{split}.jsonl")
         for split in ("id", "combo")
     }
-    data = make_data(references, evaluation=evaluation, max_problems=5, evaluation_batch_size=3)
+    data = make_data(
+        references, evaluation=evaluation, max_problems=5, evaluation_sampling=EvaluationSampling(batch_size=3)
+    )
     module = make_module()
     callbacks = [TrajectoryRecorder(), RunSummary(), ExportStudent()]
     trainer = make_trainer(folder, *callbacks, max_steps=2, limit_val_batches=1.0, num_sanity_val_steps=1)

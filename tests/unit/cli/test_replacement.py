@@ -24,7 +24,7 @@ terms:
 """
 
 
-def reward(tmp_path: Path, *arguments: str):
+def splits(tmp_path: Path, *arguments: str):
     find_plugins()
     cli = MentorCLI(
         MentorModule,
@@ -36,7 +36,11 @@ def reward(tmp_path: Path, *arguments: str):
         auto_configure_optimizers=False,
     )
     cli.datamodule.close()
-    return cli.datamodule.reward
+    return cli.datamodule.splits
+
+
+def reward(tmp_path: Path, *arguments: str):
+    return splits(tmp_path, *arguments).train[0].reward
 
 
 def test_a_reward_file_is_the_whole_reward(tmp_path: Path) -> None:
@@ -64,6 +68,29 @@ def test_a_term_can_still_be_added(tmp_path: Path) -> None:
     assert [(term.name, term.gate) for term in found.terms] == [
         *(("correct", None), ("tool_match", "correct"), ("known_tools", None), ("more", None))
     ]
+
+
+def test_environments_of_an_overlay_inherit_nothing(tmp_path: Path) -> None:
+    """Neither the second item of a list nor a split takes what an earlier config said in its place."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(TERMS)
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text(
+        "data:\n  references: null\n  train:\n    - {references: a.jsonl, name: a, weight: 3}\n"
+        "    - {references: b.jsonl, reward: mine.yaml}\n  evaluation:\n    x: {references: x.jsonl, like: a, reward: mine.yaml}\n"
+        "    y: {references: y.jsonl, like: b}\n"
+    )
+    second.write_text(
+        "data:\n  train: [{references: c.jsonl}, {references: d.jsonl}]\n  evaluation: {x: {references: x.jsonl, like: c}}\n"
+    )
+    both = [f"--config={first}", f"--config={second}"]
+    a, b = splits(tmp_path, both[0]).train
+    assert (a.name, a.environment.weight, b.name) == ("a", 3.0, "b")
+    assert [term.name for term in b.reward.terms] == ["any_call", "correct", "known"]
+    found = splits(tmp_path, *both, "--data.train+={references: e.jsonl, weight: 2}", "--data.evaluation.z=z.jsonl")
+    assert [(s.name, s.environment.weight) for s in found.train] == [("c", 1.0), ("d", 1.0), ("e", 2.0)]
+    assert [s.name for s in found.evaluation] == ["x", "z"]
+    assert all([term.name for term in s.reward.terms][0] == "correct" for s in found.train + found.evaluation)
 
 
 def test_other_arguments_stay_as_they_are() -> None:

@@ -74,7 +74,7 @@ def test_a_key_that_there_is_not(seed: int, default: dict[str, Any], here: Path)
         ("--data.group_size=null", "data.group_size is null; expected an integer"),
         ("--data.evaluation={no: embedded:eval/id.jsonl}", "data.evaluation"),
         ("--data.evaluation={2024: embedded:eval/id.jsonl}", "data.evaluation"),
-        ("--data.evaluation={a: ''}", "data.evaluation.a is empty"),
+        ("--data.evaluation={a: ''}", "data.evaluation.a names no references"),
         ("--data.evaluation_sampling=[x]", "data.evaluation_sampling is ['x']; expected a EvaluationSampling"),
         ("--guard=-1", "guard is -1; expected a mapping"),
         ("--model.student.dtype=int3", "dtype"),

@@ -142,9 +142,9 @@ def mistyped(config: dict[str, Any], count: int, seed: int) -> Iterator[Case]:
 
 
 def misspelt(config: dict[str, Any], count: int, seed: int) -> Iterator[Case]:
-    """Yield configs with one key misspelt each."""
+    """Yield configs with one key misspelt each; the name of an evaluation split may be any."""
     rng = random.Random(seed)
-    where = [keys for keys in places(config) if isinstance(keys[-1], str)]
+    where = [k for k in places(config) if isinstance(k[-1], str) and k[:-1] != ("data", "evaluation")]
     for keys in rng.sample(where, min(count, len(where))):
         wrong = copy.deepcopy(config)
         parent = _at(wrong, keys[:-1])

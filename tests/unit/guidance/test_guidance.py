@@ -51,13 +51,13 @@ def test_hints_become_fewer():
 def test_substitutes_are_other_prompts_and_each_stands_once():
     dynamic = DynamicSampling(max_refills=2)
     drawn = [5, 1, 7]
-    substitutes = dynamic.substitutes(drawn, 12, seed=0, round_index=3)
+    substitutes = dynamic.substitutes(drawn, [""] * 12, seed=0, round_index=3)
     flat = [i for place in substitutes for i in place]
     assert [len(place) for place in substitutes] == [2, 2, 2]
     assert len(set(flat)) == 6 and not set(flat) & set(drawn) and set(flat) <= set(range(12))
-    assert substitutes == dynamic.substitutes(drawn, 12, seed=0, round_index=3)
-    assert substitutes != dynamic.substitutes(drawn, 12, seed=0, round_index=4)
-    assert [len(place) for place in dynamic.substitutes([0, 1, 2], 5, seed=0, round_index=0)] == [1, 1, 0]
+    assert substitutes == dynamic.substitutes(drawn, [""] * 12, seed=0, round_index=3)
+    assert substitutes != dynamic.substitutes(drawn, [""] * 12, seed=0, round_index=4)
+    assert [len(place) for place in dynamic.substitutes([0, 1, 2], [""] * 5, seed=0, round_index=0)] == [1, 1, 0]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from mentor_pl.messages import Message, ToolResult, ToolSpec, ToolStatus
 from mentor_pl.reference import Reference
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import RolloutRunner
+from mentor_pl.rollout.world import World
 from mentor_pl.students.chat_template import read_chat_template
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.tools.command_interpreter import CommandInterpreter
@@ -63,7 +64,7 @@ def roll_out(
     protocol, toolbox, script, *, prompts=None, group_size=1, limits=None, max_context=100_000, **engine_options
 ):
     runner = RolloutRunner(
-        protocol=protocol, toolbox=toolbox, limits=limits or RolloutLimits(), max_context=max_context
+        protocol=protocol, world=World(toolbox=toolbox, limits=limits or RolloutLimits()), max_context=max_context
     )
     return runner.run(
         ScriptedEngine(script, **engine_options),

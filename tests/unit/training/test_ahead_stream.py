@@ -20,6 +20,7 @@ from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.errors import ConfigError, EngineError
 from mentor_pl.losses import TruncatedImportanceSampling
 from mentor_pl.students.full import FullStudent
+from mentor_pl.training.rounds import RoundPlan
 from tests.unit.training.own_weights import OwnWeights
 from tests.unit.training.runs import Diary, make_data, make_module, make_trainer, same, some_references, weights
 
@@ -62,7 +63,7 @@ def fit(folder, references, *callbacks, engine=None, data=None, module=None, ckp
     notes = Notes()
     checkpoints = ModelCheckpoint(dirpath=folder, filename="{step}", every_n_train_steps=1, save_top_k=-1)
     options = {"engine": engine or OwnWeights(), "correction": TruncatedImportanceSampling()} | (module or {})
-    the_module, the_data = make_module(**options), make_data(references, **{"rounds_ahead": 1} | (data or {}))
+    the_module, the_data = make_module(**options), make_data(references, **{"round": RoundPlan(ahead=1)} | (data or {}))
     the_trainer = make_trainer(
         folder, notes, checkpoints, *callbacks, **{"max_epochs": 2, "enable_checkpointing": True} | trainer
     )
@@ -97,7 +98,7 @@ def test_one_seed_gives_one_run(tmp_path, run, references):
 def test_weights_that_stay_make_the_run_of_no_rounds_ahead(tmp_path, references):
     still = {"optimizer": functools.partial(torch.optim.AdamW, lr=0.0)}
     ahead, _ = fit(tmp_path / "ahead", references, module=still, max_epochs=1)
-    plain, _ = fit(tmp_path / "plain", references, module=still, data={"rounds_ahead": 0}, max_epochs=1)
+    plain, _ = fit(tmp_path / "plain", references, module=still, data={"round": RoundPlan()}, max_epochs=1)
     assert plain.staleness == [0] * ROUNDS
     assert ahead.rounds == plain.rounds
     assert_close(ahead.losses, plain.losses, rtol=0, atol=0)
@@ -114,7 +115,7 @@ def test_a_resumed_run_keeps_the_plan(tmp_path, run, references, step):
 
 
 def test_a_round_of_several_steps(tmp_path, references):
-    notes, _ = fit(tmp_path, references, data={"steps_per_round": 2, "epochs_per_round": 2}, max_steps=10)
+    notes, _ = fit(tmp_path, references, data={"round": RoundPlan(steps=2, passes=2, ahead=1)}, max_steps=10)
     assert notes.staleness == [0, 4, 4]
     assert len(notes.losses) == 10
 
@@ -254,7 +255,7 @@ def test_weights_that_are_too_old_are_refused(tmp_path, references, rounds_ahead
     with pytest.raises(
         EngineError, match=f"Deaf sampled with the weights of update 0 to 0, but those of {versions} were"
     ):
-        fit(tmp_path, references, engine=Deaf(), data={"rounds_ahead": rounds_ahead})
+        fit(tmp_path, references, engine=Deaf(), data={"round": RoundPlan(ahead=rounds_ahead)})
 
 
 class Unloadable(FullStudent):
@@ -269,9 +270,9 @@ class Unloadable(FullStudent):
     [
         (
             {"engine": HFGenerateEngine()},
-            "rounds_ahead is 1 but model.engine is HFGenerateEngine, which samples with the",
+            "round.ahead is 1 but model.engine is HFGenerateEngine, which samples with the",
         ),
-        ({"correction": None}, "rounds_ahead is 1, .* set model.correction to TruncatedImportanceSampling"),
+        ({"correction": None}, "round.ahead is 1, .* set model.correction to TruncatedImportanceSampling"),
     ],
 )
 def test_what_rounds_ahead_need(tmp_path, references, module, message):

@@ -8,6 +8,8 @@ from mentor_pl.engines.base import SamplingParams
 from mentor_pl.errors import ConfigError, DataFileError
 from mentor_pl.losses.sft import SFTLoss
 from mentor_pl.students.full import FullStudent
+from mentor_pl.training.context_room import Reading
+from mentor_pl.training.rounds import RoundPlan
 from tests.unit.training.runs import make_data, make_module, make_trainer, read_jsonl, some_references
 
 
@@ -50,8 +52,8 @@ def fit(folder, references, *, data=None, module=None, student=Unloadable):
     [
         ({"reward": None}, "data.reward is missing; rollouts need one"),
         ({"group_size": 1}, "data.group_size is 1; trajectories are compared within a group, so at least 2"),
-        ({"prompts_per_round": 0}, "prompts_per_round, steps_per_round and epochs_per_round must be positive"),
-        ({"steps_per_round": 3}, "data.steps_per_round is 3 but a round has only 2 prompts"),
+        ({"prompts_per_round": 0}, "data.prompts_per_round is 0; it must be at least 1"),
+        ({"round": RoundPlan(steps=3)}, "data.round.steps is 3 but a round has only 2 prompts"),
         ({"evaluation": {"train": "x"}}, "a split named 'train'"),
         ({"sampling": SamplingParams(temperature=0.0)}, "data.sampling.temperature is 0; .* nothing to compare"),
     ],
@@ -67,8 +69,8 @@ def test_a_loss_that_cannot_imitate(tmp_path, references):
 
 
 def test_solutions_are_not_sampled_ahead(tmp_path, references):
-    data = {"train_on": "references", "reward": None, "rounds_ahead": 1}
-    with pytest.raises(ConfigError, match=r"data.rounds_ahead is 1 but data.train_on is 'references'.* set it to 0"):
+    data = {"train_on": "references", "reward": None, "round": RoundPlan(ahead=1)}
+    with pytest.raises(ConfigError, match=r"data.round.ahead is 1 but data.train_on is 'references'.* set it to 0"):
         fit(tmp_path, references, data=data, module={"loss": SFTLoss()})
 
 
@@ -95,8 +97,8 @@ def test_a_tool_that_no_backend_has(tmp_path, references):
     rows[2]["tools"] = ["add", "teleport"]
     (tmp_path / "references.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     message = (
-        f"references.jsonl: reference '{rows[2]['id']}' offers the tool 'teleport', which no backend in data.tools has; "
-        "they have abs_value, add"
+        f"references.jsonl: reference '{rows[2]['id']}' offers the tool 'teleport', which none of its tool backends "
+        "has; they have abs_value, add"
     )
     with pytest.raises(ConfigError, match=message):
         fit(tmp_path, references)
@@ -109,11 +111,11 @@ def test_prompts_longer_than_the_context(tmp_path, references, caplog):
     message = "2 of 4 prompts of 'train' do not fit into the student's context of 53 tokens, for example 'train-003-stepwise' with 59"
     with pytest.raises(ConfigError, match=f"{message}; shorten them, offer fewer tools, or set .* to 'skip'"):
         fit(tmp_path, references, student=with_context(53))
-    trainer = fit(tmp_path, references, data={"overlong_prompts": "skip"}, student=with_context(53))
+    trainer = fit(tmp_path, references, data={"reading": Reading(overlong_prompts="skip")}, student=with_context(53))
     assert trainer.train_dataloader.num_prompts == 2
     assert f"{message}; they are left out" in caplog.text
     with pytest.raises(ConfigError, match="4 of 4 prompts"):
-        fit(tmp_path, references, data={"overlong_prompts": "skip"}, student=with_context(40))
+        fit(tmp_path, references, data={"reading": Reading(overlong_prompts="skip")}, student=with_context(40))
 
 
 def test_more_prompts_a_round_than_there_are(tmp_path, references):
@@ -130,7 +132,7 @@ def test_solutions_longer_than_the_context(tmp_path, references, caplog):
     trainer = fit(
         tmp_path,
         references,
-        data=data | {"overlong_prompts": "skip"},
+        data=data | {"reading": Reading(overlong_prompts="skip")},
         module=imitation,
         student=with_context(110),
     )

@@ -7,14 +7,13 @@ from mentor_pl.evaluation.sampling import EvaluationSampling
 from tests.unit.training.runs import make_data, make_module, make_trainer, some_references
 
 
-def attempts(tmp_path, **data_settings):
+def attempts(tmp_path, batch_size):
     """Predict and validate a split of three problems with four samples each; return what was sampled and measured."""
     data = make_data(
         some_references(tmp_path / "references.jsonl", 4),
         evaluation={"id": some_references(tmp_path / "id.jsonl", 3, "embedded:eval/id.jsonl")},
-        evaluation_sampling=EvaluationSampling(samples=4, temperature=1.0),
+        evaluation_sampling=EvaluationSampling(samples=4, temperature=1.0, batch_size=batch_size),
         metrics=[StopReasons()],
-        **data_settings,
     )
     module = make_module()
     trainer = make_trainer(tmp_path, limit_val_batches=1.0)
@@ -25,8 +24,8 @@ def attempts(tmp_path, **data_settings):
 
 
 def test_samples_depend_on_problem_and_number_only(tmp_path):
-    together, measured = attempts(tmp_path, evaluation_batch_size=12)
-    apart, measured_apart = attempts(tmp_path, evaluation_batch_size=4)
+    together, measured = attempts(tmp_path, batch_size=12)
+    apart, measured_apart = attempts(tmp_path, batch_size=4)
     assert (len(together), len(apart)) == (1, 3)  # so many batches: a batch size counts attempts
     one, other = ([t for b in batches for g in b.groups for t in g.trajectories] for batches in (together, apart))
     assert [t.messages() for t in one] == [t.messages() for t in other]
