@@ -5,6 +5,7 @@ test needs no torch.
 """
 
 from mentor_pl.testing.chat_formats import check_tool_call_format
+from mentor_pl.testing.environments import check_environment
 from mentor_pl.testing.engines import check_rollout_engine
 from mentor_pl.testing.metrics import check_trajectory_metric
 from mentor_pl.testing.rewards import awkward_trajectories, check_reward_component, trajectory
@@ -13,6 +14,7 @@ from mentor_pl.testing.tools import check_tool_backend
 
 __all__ = [
     "awkward_trajectories",
+    "check_environment",
     "check_reward_component",
     "check_rollout_engine",
     "check_student_loader",
