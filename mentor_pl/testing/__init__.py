@@ -5,8 +5,8 @@ test needs no torch.
 """
 
 from mentor_pl.testing.chat_formats import check_tool_call_format
-from mentor_pl.testing.environments import check_environment
 from mentor_pl.testing.engines import check_rollout_engine
+from mentor_pl.testing.environments import check_environment
 from mentor_pl.testing.metrics import check_trajectory_metric
 from mentor_pl.testing.rewards import awkward_trajectories, check_reward_component, trajectory
 from mentor_pl.testing.students import check_student_loader
