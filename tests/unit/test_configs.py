@@ -108,6 +108,8 @@ def _contains(config: Any, overlay: Any, path: str = "") -> list[str]:
                 else _contains(config.get(key), value, f"{path}.{key}")
             )
         ]
+    if isinstance(config, dict) and str(overlay).endswith(".yaml"):  # a file, whose content it is
+        return []
     if isinstance(config, dict) and isinstance(overlay, str):  # a class by its name alone
         config, path = config.get("class_path", ""), f"{path}.class_path"
     if path.endswith("class_path"):  # resolved from a plugin's name
