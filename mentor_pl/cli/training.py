@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 import os
 import signal
@@ -32,6 +31,7 @@ from mentor_pl.callbacks.summary import RunSummary
 from mentor_pl.cli.diagnosis import Group, one_line
 from mentor_pl.cli.parser import OneLineErrors, constructor_error, refuse_nulls
 from mentor_pl.cli.replacement import with_replacement
+from mentor_pl.cli.run_dir import choose_run_dir, point_last_to
 from mentor_pl.errors import ConfigError, MentorError, UsageError
 from mentor_pl.plugins import find_plugins
 from mentor_pl.training.checkpoint_file import read_checkpoint
@@ -42,11 +42,7 @@ from mentor_pl.training.resume import RUN_KEY, check_same_optimizer, check_same_
 from mentor_pl.training.run_folder import RunFolder, requeued_checkpoint
 from mentor_pl.training.run_position import RunPosition
 
-_RUNS = Path("runs")
 _log = logging.getLogger(__name__)
-
-_RUN_DIR_ENV = "MENTOR_PL_RUN_DIR"
-"""Tells the processes that Lightning launches for further ranks which folder the first one chose."""
 
 _CALLBACKS: dict[str, type[Callback]] = {
     "checkpoint": RunCheckpoint,
@@ -146,7 +142,7 @@ class MentorCLI(LightningCLI):
                 "trainer.barebones is true, which measures Lightning alone, without the log, the callbacks and the checkpoints "
                 "that a run is made of; leave it out"
             )
-        run_dir = _run_dir(config.run_dir, str(self.subcommand))
+        run_dir = choose_run_dir(config.run_dir, str(self.subcommand))
         config.run_dir = str(run_dir)
         config.trainer.default_root_dir = str(run_dir)
         if config.checkpoint.dirpath is None:
@@ -245,32 +241,6 @@ def _check_trainer(config: Any) -> None:
 
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
-
-
-def _run_dir(chosen: str | None, subcommand: str) -> Path:
-    if chosen is None:
-        stamp = os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
-        if stamp == "none":  # torchrun's default; every run would have the same folder
-            raise ConfigError(
-                "torchrun was given no name for the run; add --rdzv-id NAME or --standalone to it, or set --run_dir"
-            )
-        stamp = stamp or datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        chosen = os.environ.get(_RUN_DIR_ENV) or str(_RUNS / f"{subcommand}-{stamp}")
-    run_dir = Path(chosen).resolve()  # runs/last is a link
-    os.environ[_RUN_DIR_ENV] = str(run_dir)
-    return run_dir
-
-
-def point_last_to(run_dir: Path) -> None:
-    """Make `runs/last` a link to a run that lies in `runs/`; beside a folder elsewhere nobody expects one."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    if run_dir.parent != _RUNS.resolve():
-        return
-    last = run_dir.parent / "last"
-    if last.is_symlink() or not last.exists():
-        partial = last.with_name(f".last.{os.getpid()}")
-        partial.symlink_to(run_dir.name, target_is_directory=True)
-        os.replace(partial, last)
 
 
 def main(argv: list[str]) -> None:
