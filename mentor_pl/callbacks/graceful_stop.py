@@ -110,8 +110,10 @@ class GracefulStop(Callback):
             asked = isinstance(exception, SIGTERMException)  # then all ranks are here
             if asked and pl_module.stop_request.signal == signal.SIGUSR1 and self._requeue is not None:
                 self._requeue(signal.SIGUSR1, None)
-            elif asked or self._can_save_after(exception, trainer):
-                self._save(trainer, "stopped" if asked else "failed")
+            elif asked:
+                self._save(trainer, "stopped")
+            elif self._can_save_after(exception, trainer):
+                self._save_failed(trainer, pl_module)
         finally:
             self._close()
             self._may_save.release()
@@ -123,8 +125,23 @@ class GracefulStop(Callback):
     def _can_save_after(self, exception: BaseException, trainer: Trainer) -> bool:
         """Tell whether this process alone can save, and has whole weights that were not saved yet."""
         within_step = self._step_begun == trainer.global_step and not isinstance(exception, MentorError)
-        alone = trainer.world_size == 1
+        alone = trainer.is_global_zero and not isinstance(trainer.strategy, ShardedCheckpoints)
         return isinstance(exception, Exception) and alone and trainer.global_step > 0 and not within_step
+
+    def _save_failed(self, trainer: Trainer, module: MentorModule) -> None:
+        """Save after an error; other ranks may be anywhere, and are not waited for."""
+        if trainer.world_size == 1:
+            self._save(trainer, "failed")
+            return
+        module.saves_alone = True
+        before = _saved_at(last := _last_of(trainer))
+        saving = threading.Thread(target=self._save_alone, args=(trainer, "failed"), daemon=True)
+        saving.start()
+        deadline = time.monotonic() + _LONGEST_SAVE_S
+        while saving.is_alive() and _saved_at(last) == before and time.monotonic() < deadline:
+            saving.join(0.05)  # it waits for the other ranks once the file is there
+        if _saved_at(last) != before:
+            log.warning("failed at step %d; `--ckpt_path %s` goes on from there", trainer.global_step, last)
 
     def _save(self, trainer: Trainer, what: str) -> None:
         checkpoints = trainer.checkpoint_callback
@@ -134,8 +151,7 @@ class GracefulStop(Callback):
                 return
             path = checkpoints.save_newest(trainer)
         else:
-            folder = checkpoints.dirpath if isinstance(checkpoints, ModelCheckpoint) else None
-            path = Path(folder or trainer.default_root_dir) / LAST
+            path = _last_of(trainer)
             trainer.save_checkpoint(path)
         log.warning("%s at step %d; `--ckpt_path %s` goes on from there", what, trainer.global_step, path)
 
@@ -201,3 +217,13 @@ class GracefulStop(Callback):
     def _restore(self, number: int) -> None:
         if number in self._handlers:
             signal.signal(number, self._handlers.pop(number))
+
+
+def _last_of(trainer: Trainer) -> Path:
+    checkpoints = trainer.checkpoint_callback
+    folder = checkpoints.dirpath if isinstance(checkpoints, ModelCheckpoint) else None
+    return Path(folder or trainer.default_root_dir) / LAST
+
+
+def _saved_at(file: Path) -> int:
+    return file.stat().st_mtime_ns if file.exists() else 0

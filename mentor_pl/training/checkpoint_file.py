@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mentor_pl.errors import ConfigError
-from mentor_pl.training.checkpoint_io import METADATA, is_sharded
+from mentor_pl.training.checkpoint_io import METADATA, damaged_shard, is_sharded
 
 
 def read_checkpoint(path: Path, *, option: str = "--ckpt_path", check_digest: bool = True) -> Mapping[str, Any]:
@@ -20,13 +20,15 @@ def read_checkpoint(path: Path, *, option: str = "--ckpt_path", check_digest: bo
     Args:
         path: A file, or the folder that sharded ranks wrote.
         option: What names it on the command line.
-        check_digest: Whether every byte of a file is compared with the checksums that it holds
-            (CRC-32 of each part, which finds flipped bits).
+        check_digest: Whether every byte is compared with the checksums that were written with it
+            (CRC-32 of each part or shard, which finds flipped bits).
 
     Raises:
         ConfigError: It is missing, cut off, damaged, or no checkpoint.
     """
     if is_sharded(path):
+        if check_digest and (name := damaged_shard(path)) is not None:
+            raise ConfigError(f"{option}: {path} is damaged: the checksum of its file {name!r} is wrong; {_REMEDY}")
         return torch.load(path / METADATA, map_location="cpu", weights_only=True)
     if not path.is_file():
         raise ConfigError(f"{option}: there is no checkpoint {path}; those of a run are in its folder checkpoints/")

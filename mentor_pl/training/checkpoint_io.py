@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,10 @@ from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 
 METADATA = "meta.pt"
 """File of a sharded checkpoint that holds everything but tensors spread over ranks; Lightning's name."""
+
+
+DIGESTS = "digests.json"
+"""File of a sharded checkpoint that holds the digest of every other one, by its name."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -59,6 +65,32 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def is_sharded(path: str | Path) -> bool:
     """Tell whether a checkpoint is a folder of shards."""
     return (Path(path) / METADATA).is_file()
+
+
+def file_digest(file: Path) -> str:
+    """Return the CRC-32 of a file, which finds flipped bits."""
+    digest = 0
+    with open(file, "rb") as content:
+        while part := content.read(1 << 22):
+            digest = zlib.crc32(part, digest)
+    return f"{digest:08x}"
+
+
+def damaged_shard(folder: Path) -> str | None:
+    """Return the name of a file of a sharded checkpoint that is missing or not as it was written; None where all are.
+
+    A checkpoint without digests, as earlier versions wrote it, is not looked at.
+    """
+    if not (folder / DIGESTS).is_file():
+        return None
+    try:
+        digests: dict[str, str] = json.loads((folder / DIGESTS).read_text())
+    except ValueError:
+        return DIGESTS
+    for name, digest in digests.items():
+        if not (folder / name).is_file() or file_digest(folder / name) != digest:
+            return name
+    return None
 
 
 def _read_sharded(folder: Path, weights_only: bool | None) -> dict[str, Any]:

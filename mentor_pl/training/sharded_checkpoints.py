@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import Strategy
 from torch import nn
@@ -21,7 +23,10 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.fsdp._common_utils import clean_tensor_name
 from torch.optim import Optimizer
 
-from mentor_pl.training.checkpoint_io import METADATA, by_index, by_name, is_sharded
+from mentor_pl.training.checkpoint_io import DIGESTS, METADATA, by_index, by_name, file_digest, is_sharded
+
+_PLAN = ".metadata"
+"""File of a sharded checkpoint that says where each tensor's parts lie; torch's name."""
 
 
 def trained_names(module: nn.Module, *, tied: bool = True) -> set[str]:
@@ -68,8 +73,11 @@ class ShardedCheckpoints(Strategy):
         states = checkpoint.pop("optimizer_states", [])
         sharded = {f"optimizer_{index}": state for index, state in enumerate(states)}
         state_dict_saver.save({"state_dict": checkpoint.pop("state_dict"), **sharded}, checkpoint_id=partial)
+        digests = _gathered_digests(partial, self.global_rank)
         if self.is_global_zero:
             torch.save(checkpoint, partial / METADATA)
+            digests |= {name: file_digest(partial / name) for name in (METADATA, _PLAN)}
+            (partial / DIGESTS).write_text(json.dumps(digests, indent=1) + "\n")
             _replace(partial, target)
         self.barrier()
 
@@ -119,6 +127,14 @@ class ShardedCheckpoints(Strategy):
     def _trained_names(self, optimizer: Optimizer) -> list[str]:
         names = {p: clean_tensor_name(name) for name, p in self._module.named_parameters()}
         return [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _gathered_digests(folder: Path, rank: int) -> dict[str, str]:
+    """Digest the files that this rank has written; return those of all ranks."""
+    mine = {file.name: file_digest(file) for file in sorted(folder.glob(f"__{rank}_*"))}
+    of_ranks: list[dict[str, str]] = [mine] * dist.get_world_size()
+    dist.all_gather_object(of_ranks, mine)
+    return {name: digest for digests in of_ranks for name, digest in digests.items()}
 
 
 def _plain(optimizer: Any) -> Optimizer:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import zlib
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 
 from mentor_pl.errors import ConfigError
 from mentor_pl.training.checkpoint_file import read_checkpoint
-from mentor_pl.training.checkpoint_io import AtomicCheckpointIO
+from mentor_pl.training.checkpoint_io import DIGESTS, METADATA, AtomicCheckpointIO, file_digest
 from mentor_pl.training.resume import RUN_KEY, check_same_optimizer, check_same_run
 
 
@@ -42,6 +44,24 @@ def test_a_damaged_one_is_refused(saved: Path, spoil, message: str) -> None:
     saved.write_bytes(spoilt)
     with pytest.raises(ConfigError, match=message):
         read_checkpoint(saved)
+
+
+def test_a_flipped_bit_in_a_shard_is_refused_by_the_name_of_its_file(tmp_path: Path) -> None:
+    shard = tmp_path / "__1_0.distcp"
+    shard.write_bytes(b"weights")
+    torch.save({"global_step": 3}, tmp_path / METADATA)
+    assert read_checkpoint(tmp_path)["global_step"] == 3  # of an earlier version, without digests
+    digests = {file.name: file_digest(file) for file in (shard, tmp_path / METADATA)}
+    assert digests[shard.name] == f"{zlib.crc32(b'weights'):08x}"
+    (tmp_path / DIGESTS).write_text(json.dumps(digests))
+    assert read_checkpoint(tmp_path)["global_step"] == 3
+    shard.write_bytes(b"weighus")
+    with pytest.raises(ConfigError, match="is damaged: the checksum of its file '__1_0.distcp' is wrong"):
+        read_checkpoint(tmp_path)
+    assert read_checkpoint(tmp_path, check_digest=False)["global_step"] == 3
+    shard.unlink()
+    with pytest.raises(ConfigError, match="'__1_0.distcp'"):
+        read_checkpoint(tmp_path)
 
 
 def test_what_is_missing_or_of_another_kind_is_refused(tmp_path: Path) -> None:
