@@ -21,9 +21,10 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 def kind(path: Path) -> str:
     """What a file is for, by its keys: a new file must be one of these, and so is tested."""
-    keys = yaml.safe_load(path.read_text()).keys()
+    content = yaml.safe_load(path.read_text())
+    keys = content.keys()
     if {"model", "data", "trainer"} <= keys:
-        return "fit"
+        return "fit" if content["data"].keys() & {"references", "train"} else "evaluate"
     if keys <= {"model", "data", "trainer", "checkpoint", "seed_everything"}:
         return "overlay"
     return {"rewards": "reward"}.get(path.parent.name, path.stem)
@@ -54,7 +55,7 @@ def instantiate(*arguments: str) -> MentorCLI:
 
 
 def test_every_file_is_of_a_known_kind() -> None:
-    assert set(FILES.values()) <= {"fit", "overlay", "reward", "collect"}
+    assert set(FILES.values()) <= {"fit", "evaluate", "overlay", "reward", "collect"}
     assert {"mentor.yaml", "sparse.yaml", "sft.yaml"} <= set(named("fit"))
 
 
@@ -79,6 +80,14 @@ def test_a_fit_config(name: str, tmp_path: Path) -> None:
             "CollapseGuard",
         ),
     }
+
+
+@pytest.mark.parametrize("name", named("evaluate"))
+def test_a_config_that_only_evaluates(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("bfcl_eval")
+    cli = instantiate(f"--config={CONFIGS / name}", f"--run_dir={tmp_path}")
+    assert not cli.datamodule.splits.train
+    assert all(split.reward is not None for split in cli.datamodule.splits.evaluation)
 
 
 def test_a_graceful_stop_of_ones_own_takes_the_place_of_the_usual_one(tmp_path: Path) -> None:

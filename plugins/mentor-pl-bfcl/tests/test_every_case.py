@@ -13,13 +13,14 @@ import pytest
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.engines.base import SamplingParams
 from mentor_pl.engines.scripted import ScriptedEngine
-from mentor_pl.evaluation.metrics import TaskMetrics
+from mentor_pl.evaluation.split import SplitMetrics
 from mentor_pl.files import read_references, write_references
 from mentor_pl.reference import Reference, group_by_prompt
 from mentor_pl.references.converters import bfcl
 from mentor_pl.rewards.program import RewardProgram, RewardTerm
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import RolloutRunner
+from mentor_pl.rollout.world import World
 from mentor_pl.students.full import FullStudent
 from mentor_pl.tools.declared import DeclaredTools
 from mentor_pl.tools.toolbox import ToolBox
@@ -54,7 +55,7 @@ def test_every_case_is_imitated_and_solved_by_the_teachers_tokens(file: Path) ->
     protocol = ChatProtocol(FullStudent("embedded:student").load_tokenizer())
     toolbox = ToolBox([DeclaredTools()])
     limits = RolloutLimits(max_completion_tokens=4096)
-    runner = RolloutRunner(protocol=protocol, toolbox=toolbox, limits=limits, max_context=100_000)
+    runner = RolloutRunner(protocol=protocol, world=World(toolbox=toolbox, limits=limits), max_context=100_000)
     samples = [sample_from_reference(prompt[0], protocol, runner.offered(prompt[0])) for prompt in prompts]
     spoken = {index: [sample.token_ids[sample.loss_mask].tolist()] for index, sample in enumerate(samples)}
     groups = runner.run(ScriptedEngine(spoken), prompts, sampling=SamplingParams(), group_size=1, seed=0)
@@ -66,7 +67,7 @@ def test_every_case_is_imitated_and_solved_by_the_teachers_tokens(file: Path) ->
     wrong = Counter(group.references[0].domain for group in groups if program.score_group(group).rewards[0] != 1.0)
     assert {domain.removeprefix("BFCL_v4_") for domain in wrong if domain} <= set(WRITTEN_AS_SOURCE)
 
-    metrics = TaskMetrics(sorted({tool.name for prompt in prompts for tool in prompt[0].tools}), program)
+    metrics = SplitMetrics(sorted({tool.name for prompt in prompts for tool in prompt[0].tools}), program)
     metrics.update(groups)
     assert float(metrics.compute()["tool_match"]) == 1.0
     assert float(metrics.compute()["success"]) == pytest.approx(1 - sum(wrong.values()) / len(groups))
