@@ -19,6 +19,7 @@ from mentor_pl.cli.chat import chat
 from mentor_pl.cli.collect import collect
 from mentor_pl.cli.compare import compare
 from mentor_pl.cli.export import export
+from mentor_pl.cli.init import init
 from mentor_pl.cli.main import main
 from mentor_pl.cli.parser import OneLineErrors
 from mentor_pl.cli.references import check, convert, from_trajectories
@@ -36,7 +37,7 @@ DOCS = [
     *sorted(ROOT.glob("plugins/*/README.md")),
     *sorted(ROOT.glob("mentor_pl/templates/*/README.md")),
 ]
-FUNCTIONS = (chat, collect, compare, export, check, convert, from_trajectories, report, score)
+FUNCTIONS = (chat, collect, compare, export, check, convert, from_trajectories, init, report, score)
 
 KNOWN = {parameter for function in FUNCTIONS for parameter in parameters(function)}
 
