@@ -70,12 +70,6 @@ def test_interrupted_five_times_it_ends_with_the_same_numbers(tmp_path: Path) ->
     assert last.returncode == 0, said.decode()
 
     expected = results(tmp_path / "undisturbed")
-    assert sorted(expected) == [
-        "tiny.json",
-        "tiny_mentor_0.json",
-        "tiny_sft_0.json",
-        "tiny_splits.json",
-        "tiny_start_0.json",
-    ]
+    assert set(expected) == {"tiny.json", "tiny_mentor_0.json", "tiny_splits.json", "tiny_start_0.json"}
     assert len(expected["tiny_mentor_0.json"]["training"]["train/loss"]) == 6
     assert results(killed) == expected
