@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,8 +56,13 @@ class Reference:
         return tuple(answer for answer in (self.answer, *self.other_answers) if answer.strip())
 
 
-def group_by_prompt(references: Iterable[Reference]) -> list[tuple[Reference, ...]]:
-    """Put references of the same prompt, tools, follow-ups and first state together, in order of first appearance."""
+def group_by_prompt(references: Iterable[Reference], *, fields: Collection[str] = ()) -> list[tuple[Reference, ...]]:
+    """Put references of the same prompt, tools, follow-ups and first state together, in order of first appearance.
+
+    Args:
+        references: To be grouped.
+        fields: Further fields that belong to the prompt and not to a solution, so that those of a group have the same.
+    """
     groups: dict[object, list[Reference]] = {}
     schemas: dict[int, str] = {}
     for reference in references:
@@ -68,7 +73,7 @@ def group_by_prompt(references: Iterable[Reference]) -> list[tuple[Reference, ..
             tuple((message.role, message.content) for message in reference.prompt),
             schemas[id(reference.tools)],
             reference.follow_ups,
-            json.dumps(reference.initial_state, sort_keys=True),
+            json.dumps([reference.initial_state, *map(reference.fields.get, fields)], sort_keys=True, default=str),
         )
         groups.setdefault(key, []).append(reference)
     return [tuple(group) for group in groups.values()]

@@ -12,6 +12,10 @@ from mentor_pl.reference import Reference
 class User(ABC):
     """Goes on with a conversation in the user's place. Called from many threads at once."""
 
+    reads_fields: tuple[str, ...] = ()
+    """Names of the reference's further `fields` that decide what this user says. References of one wording that differ in
+    them are different prompts."""
+
     @abstractmethod
     def reply(self, reference: Reference, messages: Sequence[Message]) -> str | None:
         """Return what the user says next.

@@ -65,6 +65,7 @@ class SimulatedUser(User):
         if max_messages < 1:
             raise ConfigError(f"SimulatedUser.max_messages is {max_messages}; it must be at least 1")
         self._instructions, self._field, self._end, self._max_messages = instructions, field, end, max_messages
+        self.reads_fields = (field,)
         self._simulator = Simulator("user", model, cache, settings)
 
     def reply(self, reference: Reference, messages: Sequence[Message]) -> str | None:

@@ -55,6 +55,10 @@ class ToolBackend(ABC):
     per_prompt: bool = False
     """True where the tools differ from prompt to prompt: `specs_for` then says which there are."""
 
+    reads_fields: tuple[str, ...] = ()
+    """Names of the reference's further `fields` that decide what a session does. References of one wording that differ in
+    them are different prompts."""
+
     @property
     @abstractmethod
     def specs(self) -> tuple[ToolSpec, ...]:

@@ -67,7 +67,7 @@ class PythonSource(PromptTools):
         described_by: ToolBackend | None = None,
     ) -> None:
         super().__init__(described_by)
-        self._field = field
+        self._field, self.reads_fields = field, (field,)
         self._python = PythonInterpreter(
             timeout_s=timeout_s,
             memory_mb=memory_mb,

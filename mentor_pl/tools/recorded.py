@@ -59,6 +59,7 @@ class Recorded(ToolBackend):
                 "that differ from prompt to prompt; neither can be recorded"
             )
         self.slow, self.stateful, self.parallel = backend.slow, backend.stateful, backend.parallel
+        self.reads_fields = backend.reads_fields
         self._backend, self._names = backend, names
         self._impure, self._version, self._only_replay = frozenset(impure or ()), version, only_replay
         self._path = Path(path)

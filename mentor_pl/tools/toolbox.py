@@ -37,6 +37,8 @@ class ToolBox:
         self.call_timeout_s = call_timeout_s
         self.tells_state = any(backend.tells_state for backend in backends)
         """True where sessions have a final state or score."""
+        self.reads_fields = tuple(dict.fromkeys(name for backend in backends for name in backend.reads_fields))
+        """Further fields of a reference that decide what a session does."""
         self._backends = tuple(backends)
         self._threads = DaemonThreads("tool calls")
         self._fixed: dict[str, tuple[ToolSpec, ToolBackend]] = {}

@@ -18,6 +18,7 @@ from mentor_pl.environments import Defaults, Environment, Split, resolve_splits,
 from mentor_pl.errors import ConfigError
 from mentor_pl.evaluation.base import TrajectoryMetric
 from mentor_pl.evaluation.sampling import EvaluationSampling
+from mentor_pl.evaluation.split import named_metrics
 from mentor_pl.guidance import Guidance
 from mentor_pl.rewards.program import RewardProgram
 from mentor_pl.rollout.limits import RolloutLimits
@@ -112,6 +113,8 @@ class MentorDataModule(LightningDataModule):
                 max_bad_lines=reading.max_bad_lines,
             ),
         )
+        for split in self.splits.evaluation:
+            named_metrics(split.metrics)  # refuses two of one name
         if train_on == "rollouts":
             compatibility.check_rewards(self.splits.train, guidance)
         self._prompts: dict[Split, list[Prompt]] = {}

@@ -67,7 +67,8 @@ class OpenEnv(ToolBackend):
         for key, value in limits.items():
             if value <= 0:
                 raise ConfigError(f"OpenEnv.{key} is {value}; it must be above 0")
-        self._url, self._reset_field, self._shown = url.rstrip("/"), reset_field, shown
+        self._url, self.reset_field, self._shown = url.rstrip("/"), reset_field, shown
+        self.reads_fields = (reset_field,)
         self._reward, self._reward_range = reward, reward_range
         self._timeout_s, self._start_timeout_s = timeout_s, start_timeout_s
         self._max_output_chars = max_output_chars
@@ -85,11 +86,11 @@ class OpenEnv(ToolBackend):
         Raises:
             DataFileError: The arguments of `reset` are no object.
         """
-        reset = {} if reference is None else reference.fields.get(self._reset_field) or {}
+        reset = {} if reference is None else reference.fields.get(self.reset_field) or {}
         if not isinstance(reset, dict):
             assert reference is not None
             raise DataFileError(
-                f"reference {reference.reference_id!r}: {self._reset_field} is {reset!r:.80}; it must be an object with "
+                f"reference {reference.reference_id!r}: {self.reset_field} is {reset!r:.80}; it must be an object with "
                 "the arguments of the environment's reset"
             )
         return Episode(

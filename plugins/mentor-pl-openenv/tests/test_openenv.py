@@ -19,17 +19,16 @@ import pytest
 
 pytest.importorskip("websockets")
 
-from mentor_pl_openenv import OpenEnv
-from mentor_pl_openenv.__main__ import rows
+from mentor_pl_openenv import OpenEnv, OpenEnvEpisodes
 
 from mentor_pl.errors import ConfigError, DataFileError, ToolBackendError
-from mentor_pl.files.references import reference_from_row
+from mentor_pl.files.references import read_references
 from mentor_pl.messages import Message, ToolCall, ToolResult, ToolStatus
 from mentor_pl.plugins import load_plugins
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.environment_score import EnvironmentScore
 from mentor_pl.rollout.agent_loop import Episode
-from mentor_pl.testing import check_tool_backend
+from mentor_pl.testing import check_environment, check_tool_backend
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import StopReason
 
@@ -181,17 +180,29 @@ def test_an_mcp_environment_has_the_tools_that_it_lists(bank: str) -> None:
 
 
 @needs_openenv
-def test_references_are_written_with_seeds_that_repeat(game: str) -> None:
+def test_episodes_are_prompts_with_seeds_that_repeat(game: str) -> None:
     backend = OpenEnv(game)
-    made = list(rows(backend, episodes=3, instructions="Guess it.", first_seed=7))
-    assert [row["reset"] for row in made] == [{"seed": 7}, {"seed": 8}, {"seed": 9}]
-    assert made[0]["prompt"] == 'Guess it.\n\n{"hint": "from 1 to 9", "tries_left": 3}'
-    reference = reference_from_row(made[0], "f:1")
-    numbers = set()
+    environment = OpenEnvEpisodes(backend, instructions="Guess it.", episodes=3, first_seed=7)
+    references = check_environment(environment)
+    assert [reference.fields["reset"] for reference in references] == [{"seed": 7}, {"seed": 8}, {"seed": 9}]
+    assert references[0].prompt[-1].content == 'Guess it.\n\n{"hint": "from 1 to 9", "tries_left": 3}'
+    numbers: set[int] = set()
     for _ in range(2):
-        with ToolBox([backend]).session(reference) as session:
+        with ToolBox([OpenEnv(game)]).session(references[0]) as session:
             numbers.add(session.state()["number"])
     assert len(numbers) == 1
+    assert load_plugins("mentor_pl.environments")["OpenEnvEpisodes"] is OpenEnvEpisodes
+    with pytest.raises(ConfigError, match="0 episodes from the seed 0"):
+        OpenEnvEpisodes(backend, instructions="", episodes=0)
+
+
+@needs_openenv
+def test_the_command_writes_the_same_references(game: str, tmp_path: Path) -> None:
+    file = tmp_path / "references.jsonl"
+    command = ["--url", game, "--episodes", "2", "--instructions", "Guess it.", "--output", str(file)]
+    subprocess.run([sys.executable, "-m", "mentor_pl_openenv", *command], check=True)
+    environment = OpenEnvEpisodes(OpenEnv(game), instructions="Guess it.", episodes=2)
+    assert read_references(file) == list(environment.read())
 
 
 @needs_openenv

@@ -10,10 +10,12 @@ import pytest
 
 from mentor_pl.environments import Defaults, Environment, Split, resolve_splits, training_environments
 from mentor_pl.errors import ConfigError, DataFileError
+from mentor_pl.messages import Message
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.finished import Finished
 from mentor_pl.rewards.program import RewardProgram, RewardTerm
 from mentor_pl.rollout.limits import RolloutLimits
+from mentor_pl.rollout.user import User
 from mentor_pl.tools.declared import DeclaredTools
 
 
@@ -174,3 +176,27 @@ def test_backends_are_closed_once() -> None:
     splits = resolve_splits(train, {"c": "c.jsonl"}, Defaults(tools=[shared], reward=RewardProgram(terms=SHOP.terms)))
     splits.close()
     assert (shared.closed, own.closed) == (1, 1)
+
+
+class ReadsWorld(DeclaredTools):
+    reads_fields = ("world",)
+
+
+class ReadsWish(User):
+    reads_fields = ("wish",)
+
+    def reply(self, reference: Reference, messages: Sequence[Message]) -> str | None:
+        return None
+
+
+def test_prompts_of_one_wording_are_several_where_tools_or_user_read_what_differs(tmp_path: Path) -> None:
+    base = {"prompt": "Hello", "answer": "", "tools": []}
+    rows = [{"world": 1, "wish": "a", "hint": n} for n in (0, 1)] + [
+        {"world": 2, "wish": "a"},
+        {"world": 1, "wish": "b"},
+    ]
+    file = tmp_path / "r.jsonl"
+    file.write_text("".join(json.dumps({"id": str(n), **base, **row}) + "\n" for n, row in enumerate(rows)))
+    environment = Environment(str(file), tools=[ReadsWorld()], reward=SHOP, user=ReadsWish())
+    prompts = resolved([environment])["train"].prompts()
+    assert [[one.reference_id for one in prompt] for prompt in prompts] == [["0", "1"], ["2"], ["3"]]

@@ -383,3 +383,5 @@ def test_prompts_that_start_from_another_state_or_offer_other_schemas_are_not_on
         ["3"],
         ["4"],
     ]
+    by_difficulty = group_by_prompt(references[:2] + references[:1], fields=["difficulty"])
+    assert [[r.reference_id for r in group] for group in by_difficulty] == [["0", "0"], ["1"]]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mentor_pl.errors import ConfigError
 from mentor_pl.evaluation.attempts import StopReasons
 from mentor_pl.evaluation.sampling import EvaluationSampling
 from tests.unit.training.runs import make_data, make_module, make_trainer, some_references
@@ -35,3 +36,12 @@ def test_samples_depend_on_problem_and_number_only(tmp_path):
     assert measured["mean@4"] == measured["success"] == measured["accuracy"]
     assert measured["pass^4"] <= measured["pass^2"] <= measured["mean@4"] <= measured["pass@2"] <= measured["pass@4"]
     assert sum(value for name, value in measured.items() if name.startswith("stop_reasons/")) == pytest.approx(1.0)
+
+
+def test_two_metrics_of_one_name_are_refused_before_anything_is_loaded(tmp_path):
+    with pytest.raises(ConfigError, match="two metrics are named 'stop_reasons'"):
+        make_data(
+            some_references(tmp_path / "references.jsonl", 4),
+            evaluation={"id": "embedded:eval/id.jsonl"},
+            metrics=[StopReasons(), StopReasons()],
+        )
