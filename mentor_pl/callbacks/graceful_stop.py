@@ -26,7 +26,7 @@ from mentor_pl.training.sharded_checkpoints import ShardedCheckpoints
 
 log = logging.getLogger(__name__)
 
-_SILENT_FOR_S = 60.0
+_SILENT_FOR_S = 50.0
 _LONGEST_SAVE_S = 20.0
 
 
@@ -37,7 +37,7 @@ class GracefulStop(Callback):
 
     Where that does not happen within `grace_s` of SIGTERM or SIGHUP, because a tool, a reward, an engine
     or another rank hangs or a step takes long, a thread saves `last.ckpt` as of the last whole step and
-    ends the process. A rank that gives no sign of life for a minute ends the run. A second Ctrl-C stops
+    ends the process. A rank that gives no sign of life for 50 s ends the run. A second Ctrl-C stops
     at once and saves nothing. A run that fails saves, too.
 
     Takes the place of Lightning's handlers, which wait for the batch (for us: for the whole rollout) and talk to other ranks from
@@ -141,7 +141,8 @@ class GracefulStop(Callback):
         while saving.is_alive() and _saved_at(last) == before and time.monotonic() < deadline:
             saving.join(0.05)  # it waits for the other ranks once the file is there
         if _saved_at(last) != before:
-            log.warning("failed at step %d; `--ckpt_path %s` goes on from there", trainer.global_step, last)
+            if saving.is_alive():  # else it has said so
+                log.warning("failed at step %d; `--ckpt_path %s` goes on from there", trainer.global_step, last)
 
     def _save(self, trainer: Trainer, what: str) -> None:
         checkpoints = trainer.checkpoint_callback

@@ -50,6 +50,7 @@ class Episode:
         max_turns: Assistant turns, the answer included.
         max_tool_calls: Tool calls over all turns; a turn that would exceed it is not run.
         user: Speaks once the reference's own follow-ups are said; nobody where None.
+        call_timeout_s: Seconds that any call may take; the tool box's own limit unless given.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Episode:
         max_turns: int,
         max_tool_calls: int,
         user: User | None = None,
+        call_timeout_s: float | None = None,
     ) -> None:
         self.reference = reference
         self.sample_index = sample_index
@@ -76,7 +78,7 @@ class Episode:
         self._final_tools = toolbox.final_tools
         self._tells_state = toolbox.tells_state
         self._exit = ExitStack()
-        self._tools = self._exit.enter_context(toolbox.session(reference))
+        self._tools = self._exit.enter_context(toolbox.session(reference, call_timeout_s=call_timeout_s))
 
     def messages(self) -> tuple[Message, ...]:
         """Return the conversation so far, the prompt included."""

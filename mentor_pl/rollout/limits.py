@@ -22,6 +22,7 @@ class RolloutLimits:
             order of events, and with it the last bits of log-probabilities, only where this runs out: so it is longer than the
             limits of local tools. Lower it where calls often hang and a seeded run need not repeat to the bit. Tools that are
             `slow` are never waited for.
+        tool_call_timeout_s: Seconds that a call may take whose backend keeps no limit of its own; it has then failed as infrastructure.
         max_concurrent_tools: Trajectories whose tools run at the same time, on each rank; more wait. Raise it for slow remote tools.
     """
 
@@ -31,6 +32,7 @@ class RolloutLimits:
     max_thinking_tokens: int | None = None
     max_tool_result_tokens: int = 512
     park_after_s: float = 30.0
+    tool_call_timeout_s: float = 600.0
     max_concurrent_tools: int = 16
 
     def __post_init__(self) -> None:

@@ -85,6 +85,7 @@ class RolloutRunner:
                 toolbox=world.toolbox,
                 max_turns=world.limits.max_turns,
                 max_tool_calls=world.limits.max_tool_calls,
+                call_timeout_s=world.limits.tool_call_timeout_s,
                 user=world.user,
             ),
             seed=seed,

@@ -78,11 +78,14 @@ class ToolBox:
         return [tool.name for tool in reference.tools if tool.name not in owners]
 
     @contextmanager
-    def session(self, reference: Reference | None = None) -> Generator[ToolBoxSession]:
+    def session(
+        self, reference: Reference | None = None, *, call_timeout_s: float | None = None
+    ) -> Generator[ToolBoxSession]:
         """Open a session for one trajectory; a backend's own session opens with the first call to it.
 
         Args:
             reference: The prompt, whose tools may be called. None offers every tool that is the same for all prompts.
+            call_timeout_s: Seconds that any call of this session may take; the tool box's own limit unless given.
         """
         with ExitStack() as stack:
             yield ToolBoxSession(
@@ -90,7 +93,7 @@ class ToolBox:
                 owners=self._fixed if reference is None else self.owners(reference),
                 backends=self._backends,
                 final_tools=self.final_tools,
-                call_timeout_s=self.call_timeout_s,
+                call_timeout_s=self.call_timeout_s if call_timeout_s is None else call_timeout_s,
                 threads=self._threads,
                 stack=stack,
             )

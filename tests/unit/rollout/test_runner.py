@@ -327,6 +327,16 @@ def test_broken_infrastructure_ends_its_trajectory_only(hermes):
     assert (backend.opened, backend.closed) == (2, 2)
 
 
+def test_a_backend_without_a_limit_of_its_own_is_not_waited_for_without_end(hermes):
+    script = {0: [calls(("hold", {}))], 1: [says("b")]}
+    limits = RolloutLimits(tool_call_timeout_s=1.0)
+    (group,) = roll_out(
+        hermes, ToolBox([Signals()]), script, prompts=[(reference("hold"),)], group_size=2, limits=limits
+    )
+    assert group.trajectories[0].stop_reason is StopReason.INFRASTRUCTURE
+    assert "hold did not end within 1 s" in group.trajectories[0].tool_results[0].content
+
+
 def test_sessions_are_closed_when_the_engine_or_a_backend_fails(hermes):
     backend = Signals()
     with pytest.raises(EngineError, match="row 0 asks for turn 2"):
