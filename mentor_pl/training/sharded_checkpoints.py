@@ -73,7 +73,7 @@ class ShardedCheckpoints(Strategy):
         states = checkpoint.pop("optimizer_states", [])
         sharded = {f"optimizer_{index}": state for index, state in enumerate(states)}
         state_dict_saver.save({"state_dict": checkpoint.pop("state_dict"), **sharded}, checkpoint_id=partial)
-        digests = _gathered_digests(partial, self.global_rank)
+        digests = _gathered_digests(partial, dist.get_rank())
         if self.is_global_zero:
             torch.save(checkpoint, partial / METADATA)
             digests |= {name: file_digest(partial / name) for name in (METADATA, _PLAN)}
