@@ -61,7 +61,7 @@ def converse(speaker: SimulatedUser, reference: Reference, answer: str = "Yes?")
 def test_it_says_what_it_wants_and_ends(tmp_path: Path) -> None:
     with ChatEndpoint(wishes).running() as endpoint:
         assert converse(user(endpoint, tmp_path), prompt()) == ["sky", "grass", None]
-    assert load_plugins("mentor_pl.users") == {"SimulatedUser": SimulatedUser}
+    assert load_plugins("mentor_pl.users")["SimulatedUser"] is SimulatedUser
 
 
 def test_with_30_percent_faults_nothing_is_lost_changed_or_said_twice(tmp_path: Path) -> None:
