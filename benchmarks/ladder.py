@@ -16,9 +16,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.ladder_arms import ARMS, Arm
+from benchmarks.ladder_data import write_chains
 from benchmarks.ladder_table import write_table
 
 VANILLA = "vanilla"
@@ -41,18 +43,12 @@ def run_arm(arm: Arm, seed: int, runs: Path, results: Path) -> None:
     if target.exists():
         return
     first = not (results / f"{VANILLA}.json").exists()
+    if arm.judge is not None:
+        _train_judge(next(a for a in ARMS if a.name == arm.judge), seed, runs)
+    if any("/data/chains." in argument for argument in arm.arguments):
+        write_chains(runs / "data")
     folder = runs / arm.slug / str(seed)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    command = [sys.executable, "-m", "mentor_pl", "fit", *(f"--config={name}" for name in arm.configs.split("+"))]
-    command += [f"--seed_everything={seed}", f"--run_dir={folder}", *MEASURED_ALONE]
-    command += [f"--trainer.callbacks.before={str(first).lower()}"]
-    log = folder / "log.txt"
-    with open(log, "w") as out:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        status = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, env=environment, check=False).returncode
-    if status or not (folder / "ladder.json").exists():
-        print(f"{arm.name}, seed {seed}: ended with status {status}; its output is in {log}", flush=True)
+    if not _fit(arm, seed, runs, folder, [*MEASURED_ALONE, f"--trainer.callbacks.before={str(first).lower()}"]):
         return
     measured = json.loads((folder / "ladder.json").read_text())
     if first:
@@ -63,6 +59,28 @@ def run_arm(arm: Arm, seed: int, runs: Path, results: Path) -> None:
     _write(target, {"arm": arm.name, "configs": arm.configs, "seed": seed, **measured, "signs": signs})
     print(f"{arm.name}, seed {seed}: {measured['cpu_s']:.0f} CPU-seconds of training", flush=True)
     shutil.rmtree(folder)
+
+
+def _train_judge(arm: Arm, seed: int, runs: Path) -> None:
+    folder = runs / "students" / f"{arm.slug}.seed{seed}"
+    if not (folder / "student").exists():
+        _fit(arm, seed, runs, folder, ["--summary.enabled=false", "--trainer.limit_val_batches=0"])
+
+
+def _fit(arm: Arm, seed: int, runs: Path, folder: Path, arguments: Sequence[str]) -> bool:
+    """Train; return whether that went well."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    command = [sys.executable, "-m", "mentor_pl", "fit", *(f"--config={name}" for name in arm.configs.split("+"))]
+    own = (argument.replace("{runs}", str(runs)).replace("{seed}", str(seed)) for argument in arm.arguments)
+    command += [*own, f"--seed_everything={seed}", f"--run_dir={folder}", *arguments]
+    log = folder / "log.txt"
+    with open(log, "w") as out:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        status = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, env=environment, check=False).returncode
+    if status:
+        print(f"{arm.name}, seed {seed}: ended with status {status}; its output is in {log}", flush=True)
+    return not status
 
 
 def _write(path: Path, value: object) -> None:

@@ -16,12 +16,16 @@ class Arm:
         part: Of the table.
         configs: As `mentor-pl compare` takes them: overlays follow behind a `+`.
         against: The arm that its paired differences are taken to.
+        arguments: Further ones for `mentor-pl fit`; `{runs}` is the folder of the runs.
+        judge: Name of the arm whose student, of the same seed, judges tokens; it is trained where it is not there.
     """
 
     name: str
     part: str
     configs: str
     against: str = "MENTOR exact"
+    arguments: tuple[str, ...] = ()
+    judge: str | None = None
 
     @property
     def slug(self) -> str:
@@ -34,6 +38,8 @@ _TEACHER = "what the teacher adds, parallel teacher"
 _COPIED = "what the teacher adds, stepwise teacher"
 _CREDIT = "credit and reward"
 _LOSSES = "losses, four steps per round"
+_CHAINS = "with chains of three among the training prompts"
+_TOKENS = "judged token by token"
 _MORE = "further arms"
 _GRPO = "GRPO, four steps"
 
@@ -50,6 +56,22 @@ def _loss(name: str, overlay: str) -> Arm:
     return Arm(name=name, part=_LOSSES, configs=f"mentor+arms/four_steps+{overlay}", against=_GRPO)
 
 
+def _chains(name: str, configs: str, teacher: str) -> Arm:
+    # As many updates as the others, though an epoch is longer.
+    arguments = (
+        f"--data.references={{runs}}/data/chains.{teacher}.jsonl",
+        *("--trainer.max_epochs=10", "--trainer.max_steps=80"),
+    )
+    return Arm(name=name, part=_CHAINS, configs=configs, arguments=arguments)
+
+
+def _judged(name: str, weights: str) -> Arm:
+    student = "{class_path: FullStudent, init_args: {path: '{runs}/students/sft-stepwise.seed{seed}/student'}}"
+    teacher = f"{{class_path: ModelTeacher, init_args: {{model: {student}}}}}"
+    distillation = f"--data.guidance.distillation={{teacher: {teacher}, {weights}}}"
+    return Arm(name=name, part=_TOKENS, configs="mentor", arguments=(distillation,), judge="SFT, stepwise")
+
+
 ARMS = (
     Arm(name="SFT", part=_BASE, configs="sft"),
     Arm(name="SFT, stepwise", part=_BASE, configs=f"sft+{_STEPWISE}"),
@@ -57,10 +79,21 @@ ARMS = (
     Arm(name="sparse", part=_BASE, configs="sparse"),
     Arm(name="strict", part=_BASE, configs="mentor+arms/strict"),
     Arm(name="MENTOR flexible", part=_BASE, configs="mentor+arms/flexible"),
+    _chains(
+        "chains, teacher where failed and hints, stepwise",
+        "mentor+guidance/teacher_where_failed+guidance/hints",
+        "stepwise",
+    ),
+    _chains("chains", "mentor", "parallel"),
     _addition("hints", "guidance/hints", _TEACHER),
     _copied("teacher where failed", "guidance/teacher_where_failed"),
     _copied("imitation, annealed", "guidance/imitation"),
     _addition("turn-level credit", "advantages/teacher_aligned", _CREDIT),
+    _judged("distillation beside the reward", "weight: 0.1"),
+    _judged("distillation alone", "reward_weight: 0.0"),
+    _chains("chains, curriculum", "mentor+guidance/curriculum", "parallel"),
+    _addition("curriculum", "guidance/curriculum", _CREDIT),
+    _addition("difficulty pools", "guidance/difficulty_pools", _CREDIT),
     _addition("refill", "guidance/dynamic_sampling", _CREDIT),
     _addition("GDPO", "advantages/gdpo", _CREDIT),
     _addition("teacher where failed", "guidance/teacher_where_failed", _TEACHER),

@@ -28,7 +28,8 @@ SMALL = {
         "group_size": 4,
         "max_problems": 3,
         "evaluation_sampling": {"samples": 2, "temperature": 1.0},
-        "limits": {"max_turns": 4, "max_tool_calls": 3, "max_completion_tokens": 60},
+        # Runs are compared to the last bit, which a tool that is late on a busy machine would change.
+        "limits": {"max_turns": 4, "max_tool_calls": 3, "max_completion_tokens": 60, "park_after_s": 60.0},
     },
     "trainer": {
         "accelerator": "cpu",
