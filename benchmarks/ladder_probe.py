@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from mentor_pl.evaluation.metrics import TaskMetrics
+from mentor_pl.evaluation.split import SplitMetrics
 from mentor_pl.rewards.correct import Correct
 from mentor_pl.training.datamodule import MentorDataModule
 from mentor_pl.training.evaluation_stream import EvaluationStream
@@ -76,7 +76,7 @@ class LadderProbe(Callback):
 
 def attempt(stream: EvaluationStream) -> dict[str, Any]:
     """Try a split; return its metrics, and of each problem whether it was solved ("1" or "0"), in order."""
-    metrics, judge = TaskMetrics(stream.tool_names), Correct()
+    metrics, judge = SplitMetrics(stream.tool_names), Correct()
     solved: list[str] = []
     with torch.no_grad():
         for batch in stream:

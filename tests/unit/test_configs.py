@@ -123,6 +123,9 @@ def _contains(config: Any, overlay: Any, path: str = "") -> list[str]:
         config, path = config.get("class_path", ""), f"{path}.class_path"
     if path.endswith("class_path"):  # resolved from a plugin's name
         return [] if config.rpartition(".")[2] == overlay.rpartition(".")[2] else [path]
+    if path.endswith(".reward") and isinstance(overlay, str):  # a file, beside the folder of the overlay
+        wanted = yaml.safe_load((CONFIGS / "arms" / overlay).read_text())["terms"]
+        return [] if [term["name"] for term in config["terms"]] == [term["name"] for term in wanted] else [path]
     return [] if config == overlay or str(config).startswith(str(overlay)) else [path]
 
 
