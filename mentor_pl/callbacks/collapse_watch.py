@@ -105,7 +105,7 @@ class CollapseWatch:
         )
 
     def _reward_against_success(self) -> Sign | None:
-        if self._seen.get(AGREEMENT, 0) < 3 or self._now[AGREEMENT] > 0.7:
+        if self._seen.get(AGREEMENT, 0) < 3 or self._now[AGREEMENT] > 0.75:
             return None
         return Sign(
             name="reward against success",
