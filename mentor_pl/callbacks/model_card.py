@@ -79,7 +79,7 @@ def _facts(config: Mapping[str, Any], steps: int) -> Iterator[tuple[str, str]]:
     several = len(environments) > 1
     if data["train_on"] == "rollouts":
         for one in environments:
-            yield f"reward of {one.name or one.source}" if several else "reward", _weights(one.terms)
+            yield f"reward of {one.name}" if several else "reward", _weights(one.terms)
         yield "rollouts", f"{data['prompts_per_round']} prompts x {data['group_size']}, {_pairs(data['sampling'])}"
     else:
         yield "imitated", f"{data['prompts_per_round']} references a round"

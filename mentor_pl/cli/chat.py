@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from mentor_pl.cli.layers import read_yaml
 from mentor_pl.cli.parser import build, call
 from mentor_pl.engines.auto import AutoEngine
 from mentor_pl.engines.base import RolloutEngine, SamplingParams
+from mentor_pl.environments import Environment
+from mentor_pl.environments.settings import training_settings
 from mentor_pl.errors import ConfigError
 from mentor_pl.interactive.conversation import Conversation
 from mentor_pl.interactive.terminal import TerminalChat
@@ -26,7 +30,7 @@ from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.functions import PythonFunctions
 from mentor_pl.tools.toolbox import ToolBox
 
-_PLUGIN_POINTS = ("mentor_pl.tools", "mentor_pl.engines")
+_PLUGIN_POINTS = ("mentor_pl.tools", "mentor_pl.engines", "mentor_pl.environments")
 
 
 def chat(
@@ -35,6 +39,8 @@ def chat(
     engine: RolloutEngine | None = None,
     sampling: SamplingParams = SamplingParams(temperature=0.0),  # noqa: B008 - frozen
     limits: RolloutLimits | None = None,
+    final_tools: list[str] | None = None,
+    environment: str | None = None,
     system: str = "",
     seed: int = 0,
     tokens_at_once: int = 8,
@@ -50,6 +56,8 @@ def chat(
         engine: Generates; `AutoEngine` unless given.
         sampling: How tokens are drawn; greedy unless given.
         limits: Of each answer; unless given, those of the run.
+        final_tools: Tools whose call ends an answer; unless given, those of the run, where its tools are.
+        environment: Of a run with several training environments: the name of the one whose tools and limits are meant.
         system: What the student is told before the first question.
         seed: Decides every random number.
         tokens_at_once: Tokens between two updates of the screen. An engine without a cache, as HFGenerateEngine, reads the whole
@@ -66,12 +74,13 @@ def chat(
     protocol = ChatProtocol(student.load_tokenizer())
     config = Path(folder).parent / "config.yaml"
     if tools is None or limits is None:
-        run_tools, run_limits = settings_of_run(config)
-        tools = run_tools if tools is None else tools
-        limits = limits or run_limits
+        of_run = settings_of_run(config, environment)
+        final_tools = of_run.final_tools if tools is None and final_tools is None else final_tools
+        tools = of_run.tools if tools is None else tools
+        limits = limits or of_run.limits
     engine = engine or AutoEngine(max_rows=1)
     with ExitStack() as stack:
-        toolbox = stack.enter_context(closing(ToolBox(tools)))
+        toolbox = stack.enter_context(closing(ToolBox(tools, final_tools=final_tools or ())))
         model: Any = student.load_model()
         model.to(place)
         stack.enter_context(closing(engine)).sync(model, 0)
@@ -98,23 +107,71 @@ def _device(name: str | None) -> torch.device:
         raise ConfigError(f"chat: device is {name!r}; give cpu, cuda or cuda:1, for example") from refused
 
 
-def settings_of_run(config_file: Path) -> tuple[list[ToolBackend], RolloutLimits]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a student acts in.
+
+    Attributes:
+        tools: What it may call.
+        final_tools: Tools whose call ends an answer.
+        limits: Budgets of an answer.
+    """
+
+    tools: list[ToolBackend]
+    final_tools: list[str] = field(default_factory=list[str])
+    limits: RolloutLimits = field(default_factory=RolloutLimits)
+
+
+def settings_of_run(config_file: Path, environment: str | None = None) -> Settings:
     """Return the tools and limits of a run's config.yaml; the arithmetic tools where there is no such file.
 
+    Args:
+        config_file: The run's config.
+        environment: Name of a training environment, where there are several.
+
     Raises:
-        ConfigError: The tools or limits cannot be built.
+        ConfigError: The tools or limits cannot be built, or there is no such environment.
     """
     if not config_file.is_file():
-        return [PythonFunctions(module="mentor_pl.tools.arithmetic")], RolloutLimits()
+        return Settings(tools=[PythonFunctions(module="mentor_pl.tools.arithmetic")])
     data = (read_yaml(config_file) or {}).get("data") or {}
-    if "tools" not in data:
+    chosen = _environment(data, environment, config_file)
+    plain = chosen is None or str(chosen.get("class_path", "Environment")).rpartition(".")[2] == "Environment"
+    arguments: Mapping[str, Any] = {}
+    if chosen is not None and plain:
+        arguments = (chosen.get("init_args") or {}) if "class_path" in chosen else chosen
+    given = {key: value for key in ("tools", "limits") if (value := arguments.get(key) or data.get(key)) is not None}
+    if plain and "tools" not in given:
         raise ConfigError(f"{config_file}: it has no data.tools; give --tools and --limits yourself")
-    given = {key: data[key] for key in ("tools", "limits") if data.get(key) is not None}
+    if not plain:
+        given = {"environment": chosen, **{key: value for key, value in given.items() if key == "limits"}}
+    hints = {"tools": list[ToolBackend], "limits": RolloutLimits, "environment": Environment}
     try:
-        built = build(given, {"tools": list[ToolBackend], "limits": RolloutLimits}, f"{config_file}: data")
+        built = build(given, hints, f"{config_file}: data")
     except ConfigError as problem:
         raise ConfigError(f"{problem}; mend it, or give --tools and --limits yourself") from problem
-    return built["tools"], built.get("limits") or RolloutLimits()
+    if plain:
+        # The names go along with the tools.
+        final_tools = (arguments if arguments.get("tools") else data).get("final_tools") or []
+        return Settings(tools=built["tools"], final_tools=final_tools, limits=built.get("limits") or RolloutLimits())
+    own: Environment = built["environment"]
+    limits = own.limits or built.get("limits") or RolloutLimits()
+    return Settings(tools=own.tools or [], final_tools=own.final_tools or [], limits=limits)
+
+
+def _environment(data: Mapping[str, Any], name: str | None, config_file: Path) -> Mapping[str, Any] | None:
+    """Return a training environment as a config names it; None for the short form."""
+    given = data.get("train") or []
+    names = [one.name for one in training_settings(data)] if given else []
+    if name is not None and name not in names:
+        raise ConfigError(
+            f"{config_file}: there is no environment {name!r} in data.train; there are {', '.join(names) or 'none'}"
+        )
+    if len(given) > 1 and name is None:
+        raise ConfigError(
+            f"{config_file}: the run has the environments {', '.join(names)}; say whose tools are meant: --environment {names[0]}"
+        )
+    return given[names.index(name) if name else 0] if given else None
 
 
 def main(argv: list[str]) -> None:

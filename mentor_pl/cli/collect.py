@@ -39,6 +39,7 @@ def collect(
     output: Path,
     teacher: Teacher,
     tools: list[ToolBackend],
+    final_tools: list[str] | None = None,
     judges: list[RewardComponent] | None = None,
     sampling: Sampling | None = None,
     limits: AttemptLimits | None = None,
@@ -55,6 +56,7 @@ def collect(
         output: The reference file to write; the report goes to the same name with `.report.json`.
         teacher: Who solves them.
         tools: The tool backends offered to the teacher, and later to the student.
+        final_tools: Tools whose call ends an attempt, and whose arguments are its answer.
         judges: Each must score a solution 1.0; Correct unless given.
         sampling: How often a prompt is tried and what is kept.
         limits: Of one attempt.
@@ -63,7 +65,7 @@ def collect(
     """
     console = Console(stderr=True)
     with ExitStack() as stack:
-        toolbox = stack.enter_context(closing(ToolBox(tools)))
+        toolbox = stack.enter_context(closing(ToolBox(tools, final_tools=final_tools or ())))
         judges = judges or [Correct()]
         # Other judges may ask for the state, or for calls: whether those are there, they say themselves.
         read = partial(read_prompts, prompts, toolbox, answers_needed=any(isinstance(j, Correct) for j in judges))

@@ -100,7 +100,10 @@ class Environment:
         return not self.references and type(self).read is Environment.read
 
     def _default_name(self) -> str:
-        if type(self) is not Environment or not self.references:
-            return type(self).__name__
-        file = self.references.rpartition(":")[2].partition("?")[0]
-        return PurePath(file).name.partition(".")[0] or type(self).__name__
+        plain = type(self) is Environment
+        return (named_after(self.references) if plain and self.references else "") or type(self).__name__
+
+
+def named_after(file: str) -> str:
+    """Return what an environment is called by its reference file: the file's name up to its first full stop."""
+    return PurePath(file.rpartition(":")[2].partition("?")[0]).name.partition(".")[0]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from mentor_pl.environments.base import named_after
+
 _Settings = Mapping[str, Any]
 
 
@@ -14,7 +16,7 @@ class EnvironmentSettings:
     """A training environment, or an evaluation split, as a config names it.
 
     Attributes:
-        name: How logs call it; "" where there is only one, or where it is called by its file or class.
+        name: How logs call it.
         source: Its reference file, or its class.
         weight: Its share of each round, relative to the others.
         terms: Weight of each term of its reward, by name.
@@ -53,11 +55,12 @@ def environment_settings(given: Any, data: _Settings) -> EnvironmentSettings:
     arguments: _Settings = given if isinstance(given, Mapping) else {"references": given}
     arguments = arguments.get("init_args", {}) if class_name else arguments
     plain = class_name in ("", "Environment")
+    source = str(arguments.get("references") or class_name)
     reward = arguments.get("reward") or (data.get("reward") if plain else None)
     tools = arguments.get("tools") or (data.get("tools") if plain else None) or ()
     return EnvironmentSettings(
-        name=str(arguments.get("name") or ""),
-        source=str(arguments.get("references") or class_name),
+        name=str(arguments.get("name") or (named_after(source) if plain else "") or class_name),
+        source=source,
         weight=float(arguments.get("weight", 1.0)),
         terms={term["name"]: float(term["weight"]) for term in reward["terms"]} if isinstance(reward, Mapping) else {},
         tools=tuple(_class_name(tool) for tool in tools),

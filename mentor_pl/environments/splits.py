@@ -118,7 +118,7 @@ class Splits:
     def rewards(self) -> RewardProgram | dict[str, RewardProgram]:
         """Return the reward program that training has; of several environments by their names."""
         named = {split.name: split.reward for split in self.train if split.reward is not None}
-        return named if len(self.train) > 1 else named[self.train[0].name]
+        return named if len(self.train) > 1 else next(iter(named.values()))
 
     def identity(self) -> dict[str, str | float]:
         """Return what decides which prompts there are to train on: the references, by their hash, and the weights."""

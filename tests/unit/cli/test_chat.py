@@ -66,9 +66,39 @@ def test_a_run_whose_tools_cannot_be_built_is_refused(tmp_path):
 
 
 def test_without_a_run_there_are_the_arithmetic_tools(tmp_path):
-    [tools], _ = settings_of_run(tmp_path / "config.yaml")
+    [tools] = settings_of_run(tmp_path / "config.yaml").tools
     assert len(tools.specs) == 12
     tools.close()
+
+
+MIXTURE = """
+data:
+  tools: [DeclaredTools]
+  final_tools: [submit]
+  limits: {max_turns: 3}
+  train:
+    - {references: data/shop.jsonl, tools: null, limits: {max_turns: 7}}
+    - class_path: mentor_pl.environments.Environment
+      init_args: {references: a.jsonl, name: logs, tools: [ReplayedTools], reward: {terms: [{name: x, component: NeverMade, weight: 1}]}}
+    - {class_path: tests.unit.testing.test_environments.Refunds, init_args: {}}
+"""
+
+
+def test_the_tools_of_one_of_several_environments(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(MIXTURE)
+    with pytest.raises(ConfigError, match="the run has the environments shop, logs, Refunds; .*: --environment shop"):
+        settings_of_run(config)
+    with pytest.raises(ConfigError, match="no environment 'shp' in data.train; there are shop, logs, Refunds"):
+        settings_of_run(config, "shp")
+    shop, logs, refunds = (settings_of_run(config, name) for name in ("shop", "logs", "Refunds"))
+    assert [type(one.tools[0]).__name__ for one in (shop, logs, refunds)] == [
+        "DeclaredTools",
+        "ReplayedTools",
+        "DeclaredTools",
+    ]
+    assert [one.final_tools for one in (shop, logs, refunds)] == [["submit"], [], []]
+    assert [one.limits.max_turns for one in (shop, logs, refunds)] == [7, 3, 3]
 
 
 def test_nobody_but_us_steers_the_terminal():

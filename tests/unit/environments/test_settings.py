@@ -10,6 +10,7 @@ def test_the_short_form() -> None:
     data = {"references": "a.jsonl", "tools": [TOOL], "reward": {"terms": [TERM]}, "evaluation": {"id": "b.jsonl"}}
     [one] = training_settings(data)
     assert (one.source, one.terms, one.tools, one.weight) == ("a.jsonl", {"correct": 0.5}, ("HTTP",), 1.0)
+    assert one.name == "a"
     assert evaluation_settings(data)["id"].source == "b.jsonl"
 
 
@@ -20,5 +21,5 @@ def test_several_environments() -> None:
     first, second = training_settings(data)
     assert (first.name, first.source, first.weight, first.tools) == ("shop", "shop.jsonl", 2.0, ("HTTP",))
     assert first.terms == {"correct": 0.5}
-    assert (second.source, second.terms, second.tools) == ("BFCL", {}, ())
+    assert (second.name, second.source, second.terms, second.tools) == ("BFCL", "BFCL", {}, ())
     assert training_settings({"evaluation": {"b": {"class_path": "p.BFCL"}}}) == []
