@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mentor_pl.cli.training import point_last_to
+from mentor_pl.cli.run_dir import point_last_to
 
 
 @pytest.fixture(autouse=True)
