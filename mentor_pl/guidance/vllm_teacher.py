@@ -62,8 +62,9 @@ class VLLMTeacher(TokenTeacher):
                 f"data.sampling.temperature is {temperature}, but a server tells its model's probabilities at temperature 1, and the "
                 "two cannot be compared; set it to 1, or use ModelTeacher"
             )
-        probe = _PROBE + "".join(tokenizer.get_added_vocab())
-        ours = tokenizer(probe, add_special_tokens=False)["input_ids"]
+        ours_of: Any = tokenizer  # transformers types it too loosely to check against
+        probe = _PROBE + "".join(ours_of.get_added_vocab())
+        ours = ours_of(probe, add_special_tokens=False)["input_ids"]
         body = {"model": self._served_model(), "prompt": probe, "add_special_tokens": False}
         theirs = self._client().ask(self.url, "/tokenize", body)["tokens"]
         if theirs != ours:
