@@ -36,6 +36,7 @@ class RunSummary(Callback):
         self.enabled = enabled
         self.before: Scores = {}
         self._evaluated_step = -1
+        self._evaluated: Scores = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate the starting student; a resumed run knows the result from its checkpoint."""
@@ -43,15 +44,16 @@ class RunSummary(Callback):
             self.before = _evaluate(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note which weights were evaluated."""
+        """Note which weights were evaluated, and the result."""
         self._evaluated_step = trainer.global_step
+        self._evaluated = _scores(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate the trained student, and report."""
         if not self.enabled:
             return
         # As a rule the last epoch's validation has just evaluated these weights.
-        after = _scores(trainer) if self._evaluated_step == trainer.global_step else _evaluate(trainer)
+        after = self._evaluated if self._evaluated_step == trainer.global_step else _evaluate(trainer)
         if not trainer.is_global_zero or not after:
             return
         summary = {"before": self.before, "after": after, "teacher": _teacher(trainer)}
@@ -68,11 +70,13 @@ class RunSummary(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Saved with every checkpoint."""
-        return {"before": self.before}
+        return {"before": self.before, "evaluated": self._evaluated, "evaluated_step": self._evaluated_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what was measured before training."""
+        """Restore what was measured, so that a run stopped behind its last evaluation does not log it twice."""
         self.before = state_dict["before"]
+        self._evaluated = state_dict.get("evaluated", {})
+        self._evaluated_step = state_dict.get("evaluated_step", -1)
 
 
 def summary_table(summary: Mapping[str, Scores]) -> Table:

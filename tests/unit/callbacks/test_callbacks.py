@@ -2,6 +2,7 @@ import json
 import math
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -181,6 +182,21 @@ def test_the_summary_compares_before_after_and_teacher(run):
     assert summary["before"] != summary["after"]
     table = summary_table(summary)
     assert (len(table.columns), len(table.rows)) == (6, 2)
+
+
+def test_a_run_resumed_behind_its_last_evaluation_does_not_evaluate_again(monkeypatch):
+    evaluations = []
+    monkeypatch.setattr("mentor_pl.callbacks.summary.validate_now", evaluations.append)
+    module = SimpleNamespace(evaluation={"id": {"accuracy": 0.5}})
+    evaluated = SimpleNamespace(global_step=8, is_global_zero=False, lightning_module=module)
+    killed = RunSummary()
+    killed.on_validation_end(evaluated, module)
+    for step, expected in ((8, []), (9, [9])):
+        resumed = RunSummary()
+        resumed.load_state_dict(killed.state_dict())
+        trainer = SimpleNamespace(global_step=step, is_global_zero=False, lightning_module=module)
+        resumed.on_train_end(trainer, module)
+        assert [trainer.global_step for trainer in evaluations] == expected
 
 
 def test_fit_validate_test_and_the_summary_agree(run):
