@@ -188,13 +188,19 @@ def test_a_benchmark(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert importlib.util.find_spec(words[2]), f"there is no {words[2]}"
     if len(words) == 3:
         return
-    take = argparse.ArgumentParser.parse_args
+    take, take_known = argparse.ArgumentParser.parse_args, argparse.ArgumentParser.parse_known_args
 
     def parse_args(self: argparse.ArgumentParser, *arguments: Any) -> NoReturn:
+        monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", take_known)  # it is called within
         take(self, *arguments)
         raise Parsed
 
+    def parse_known_args(self: argparse.ArgumentParser, *arguments: Any) -> NoReturn:
+        take_known(self, *arguments)
+        raise Parsed
+
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", parse_known_args)
     monkeypatch.setattr(sys, "argv", words[2:])
     with pytest.raises(Parsed):
         importlib.import_module(words[2]).main()
