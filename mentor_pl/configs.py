@@ -35,7 +35,8 @@ def find_config(name: str) -> str:
     """Turn what a user calls a config into the path of a file.
 
     Args:
-        name: A path, which comes first, or the name of a shipped config: `mentor`, `mentor.yaml` or `configs/mentor.yaml`.
+        name: A path, which comes first, or the name of a shipped config: `mentor`, `mentor.yaml` or
+            `configs/mentor.yaml`.
 
     Returns:
         The path of an existing file.

@@ -1,8 +1,9 @@
 """What can go wrong, one class per boundary that it crossed.
 
-Three kinds of failure are never mixed. The *student's* (a malformed call, wrong arguments, code that hangs) is data: it becomes
-a `ToolResult` with a `status`, is shown to the student and scored. The *user's* (config, file, plugin) is a `MentorError`, raised
-before any model is loaded where that is possible. The *infrastructure's* (a dead server, a full disk) is raised by its boundary.
+Three kinds of failure are never mixed. The *student's* (a malformed call, wrong arguments, code
+that hangs) is data: it becomes a `ToolResult` with a `status`, is shown to the student and scored.
+The *user's* (config, file, plugin) is a `MentorError`, raised before any model is loaded where that
+is possible. The *infrastructure's* (a dead server, a full disk) is raised by its boundary.
 
 Every message names the culprit, the value that was found, and the remedy.
 """

@@ -42,9 +42,10 @@ class ToolCall:
         call_id: Unique within its trajectory.
         name: Name of the tool as written; may be unknown, and is "" where it could not be read.
         arguments: Arguments by name; empty where `parse_error` is set.
-        parse_error: Why the call cannot be run, in words for the model; None for a well-formed call.
-        extra: What an endpoint gave beside, or in another form (a signature, its own id), as it came.
-            Only that endpoint is sent it.
+        parse_error: Why the call cannot be run, in words for the model; None for a well-formed
+            call.
+        extra: What an endpoint gave beside, or in another form (a signature, its own id), as it
+            came. Only that endpoint is sent it.
     """
 
     call_id: str
@@ -67,8 +68,9 @@ class ToolCall:
 class ToolStatus(StrEnum):
     """How a tool call ended.
 
-    `ERROR` and `TIMEOUT` are the caller's doing (or the tool's honest answer) and are shown to the model; `INFRASTRUCTURE`
-    is nobody's, and its trajectory leaves both the loss and its group's statistics.
+    `ERROR` and `TIMEOUT` are the caller's doing (or the tool's honest answer) and are shown to the
+    model; `INFRASTRUCTURE` is nobody's, and its trajectory leaves both the loss and its group's
+    statistics.
     """
 
     OK = "ok"
@@ -113,10 +115,12 @@ class Message:
         tool_calls: Calls of an assistant message, in the order written.
         tool_call_id: Of a tool message: the call that it answers.
         name: Of a tool message: the tool's name.
-        reasoning: What an assistant thought before it spoke, without markers; "" where it did not. No part of `content`.
-        trained: False where an assistant message is context only (`weight: 0`): SFT does not imitate it.
-        extra: What an endpoint gave beside, or in another form (reasoning details, signatures, content
-            in parts, null content), as it came. Only that endpoint is sent it.
+        reasoning: What an assistant thought before it spoke, without markers; "" where it did not.
+            No part of `content`.
+        trained: False where an assistant message is context only (`weight: 0`): SFT does not
+            imitate it.
+        extra: What an endpoint gave beside, or in another form (reasoning details, signatures,
+            content in parts, null content), as it came. Only that endpoint is sent it.
     """
 
     role: Role

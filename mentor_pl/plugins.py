@@ -85,7 +85,8 @@ def find_plugins(*groups: str) -> tuple[Plugin, ...]:
     """Load every entry point of the plugin points named, or of every plugin point; one that fails is reported in its `error`, not raised.
 
     Args:
-        groups: Of `PLUGIN_POINTS`; all where none is named. Students and engines import torch, which takes seconds.
+        groups: Of `PLUGIN_POINTS`; all where none is named. Students and engines import torch,
+            which takes seconds.
 
     Raises:
         PluginError: A group is unknown.

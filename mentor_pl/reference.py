@@ -14,25 +14,31 @@ from mentor_pl.messages import Message, ToolCall, ToolSpec
 class Reference:
     """A prompt, its answer, the tools offered, and how the teacher used them.
 
-    Several references may share one prompt: the same `prompt`, `tools`, `follow_ups` and `initial_state` with another
-    solution each. They then train together, and reward components see all of them.
+    Several references may share one prompt: the same `prompt`, `tools`, `follow_ups` and
+    `initial_state` with another solution each. They then train together, and reward components see
+    all of them.
 
     Attributes:
         reference_id: Unique in its file.
         prompt: What both teacher and student are given, ending in a user message.
         answer: The answer that counts as right, as text; "" where there is none.
-        tools: The tools offered to teacher and student alike. Name and schema belong to this prompt.
+        tools: The tools offered to teacher and student alike. Name and schema belong to this
+            prompt.
         tool_calls: The teacher's calls, in order, of all turns.
-        messages: The teacher's solution after the prompt (assistant and tool messages, and the follow-ups as user
-            messages); empty where only its calls are known.
+        messages: The teacher's solution after the prompt (assistant and tool messages, and the
+            follow-ups as user messages); empty where only its calls are known.
         follow_ups: What the user says next, each time that the student has answered, in order.
-        initial_state: What the environment starts from, as JSON; None where it starts as it always does.
-        expected_state: What the environment should be in at the end, as JSON; None where that is not known.
+        initial_state: What the environment starts from, as JSON; None where it starts as it always
+            does.
+        expected_state: What the environment should be in at the end, as JSON; None where that is
+            not known.
         teacher: Who solved it, for example a model name.
         domain: A label by which results may be split, for example a topic.
         other_answers: Further answers that count as right.
-        fields: Every further field of its row, as it stands there: what a task's own rewards, tools and metrics need.
-        environment: Name of the training environment that it belongs to; "" where there is only one, or none.
+        fields: Every further field of its row, as it stands there: what a task's own rewards, tools
+            and metrics need.
+        environment: Name of the training environment that it belongs to; "" where there is only
+            one, or none.
     """
 
     reference_id: str
@@ -61,7 +67,8 @@ def group_by_prompt(references: Iterable[Reference], *, fields: Collection[str] 
 
     Args:
         references: To be grouped.
-        fields: Further fields that belong to the prompt and not to a solution, so that those of a group have the same.
+        fields: Further fields that belong to the prompt and not to a solution, so that those of a
+            group have the same.
     """
     groups: dict[object, list[Reference]] = {}
     schemas: dict[int, str] = {}

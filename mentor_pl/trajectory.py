@@ -16,9 +16,12 @@ class Completion:
     """Tokens that a policy sampled in one go.
 
     Attributes:
-        token_ids: Exactly the sampled tokens, the stop token included. Never decoded and encoded again.
-        logprobs: Log-probability of each token under the distribution it was sampled from (temperature, top-k, ... applied).
-        finish_reason: "stop" where the last token is a stop token, "length" where the token budget ended it.
+        token_ids: Exactly the sampled tokens, the stop token included. Never decoded and encoded
+            again.
+        logprobs: Log-probability of each token under the distribution it was sampled from
+            (temperature, top-k, ... applied).
+        finish_reason: "stop" where the last token is a stop token, "length" where the token budget
+            ended it.
         policy_version: Number of weight updates behind the weights that sampled this.
     """
 
@@ -33,11 +36,13 @@ class Turn:
     """One assistant message and the results of the calls in it.
 
     Attributes:
-        prompt_ids: The tokens put before this completion since the last one: the whole rendered prompt on the first turn, afterwards the
-            tool results and the next assistant header. Never trained on. Empty for a trajectory read from a chat file.
+        prompt_ids: The tokens put before this completion since the last one: the whole rendered
+            prompt on the first turn, afterwards the tool results and the next assistant header.
+            Never trained on. Empty for a trajectory read from a chat file.
         completion: What was sampled.
         message: The completion, parsed.
-        tool_results: One for each of `message.tool_calls`, in the same order; empty where the calls were not run.
+        tool_results: One for each of `message.tool_calls`, in the same order; empty where the calls
+            were not run.
         follow_up: What the user said when this turn had answered; None where nobody spoke.
     """
 
@@ -51,7 +56,8 @@ class Turn:
 class StopReason(StrEnum):
     """Why a trajectory ended. `ANSWERED` and `CALLED` mean that the student finished by itself.
 
-    `CALLED`: with a call that ends a trajectory, of a tool that is declared but not run, or that takes the answer.
+    `CALLED`: with a call that ends a trajectory, of a tool that is declared but not run, or that
+        takes the answer.
     """
 
     ANSWERED = "answered"
@@ -85,12 +91,14 @@ class Trajectory:
         sample_index: Position within its group.
         turns: At least one.
         stop_reason: Why it ended.
-        submission: Arguments of the call that handed the answer in; None where there was no such call.
+        submission: Arguments of the call that handed the answer in; None where there was no such
+            call.
         final_state: What the environment was in at the end, as JSON; None where it tells none.
-        environment_score: How well that serves the task by the environment's own judgement, in [0, 1]; None where it
-            does not judge.
+        environment_score: How well that serves the task by the environment's own judgement, in [0,
+            1]; None where it does not judge.
         given_turns: Leading turns that were given to the student, not sampled by it.
-        environment: Name of the training environment that its prompt belongs to; "" where there is only one, or none.
+        environment: Name of the training environment that its prompt belongs to; "" where there is
+            only one, or none.
     """
 
     reference_id: str

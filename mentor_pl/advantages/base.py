@@ -27,8 +27,8 @@ class GroupRewards:
 
     Attributes:
         rewards: [G] with G >= 1.
-        scores: What each term of the reward program gave, its gate counted in, [G, K]. The last column is the reward of a trajectory
-            that left by an exit, whose other scores are 0.
+        scores: What each term of the reward program gave, its gate counted in, [G, K]. The last
+            column is the reward of a trajectory that left by an exit, whose other scores are 0.
         weights: Of each term, [K]; the last is 1.
         terms: Name of each term, K of them; the last is `EXIT`.
         trajectories: G of them.

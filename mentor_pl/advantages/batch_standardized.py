@@ -13,8 +13,8 @@ class BatchStandardized(AdvantageEstimator):
     """(reward - mean) / std over all trajectories of the round, of all prompts and ranks (REINFORCE++, arXiv:2501.03262 eq. 8).
 
     Args:
-        baseline: `none` takes the mean over the round only: an easy prompt's trajectories are then all good. `group` takes each group's
-            mean first (REINFORCE++-baseline).
+        baseline: `none` takes the mean over the round only: an easy prompt's trajectories are then
+            all good. `group` takes each group's mean first (REINFORCE++-baseline).
     """
 
     standardizes_round = True

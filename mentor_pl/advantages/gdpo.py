@@ -10,13 +10,14 @@ from mentor_pl.advantages.base import AdvantageEstimator, GroupRewards, centered
 class GDPO(AdvantageEstimator):
     """Each reward term is standardised within the group before the terms are summed, arXiv:2601.05242 eq. 4 to 6.
 
-    A = sum_k weight_k (score_k - mean_k) / std_k, then standardised over the round. So two mixtures of scores with the same sum stay
-    apart, and a term keeps its weight whatever its spread. A term's gate is counted into its score (the paper's conditioned reward).
-    The reward of exits is one more term, of weight 1.
+    A = sum_k weight_k (score_k - mean_k) / std_k, then standardised over the round. So two mixtures
+    of scores with the same sum stay apart, and a term keeps its weight whatever its spread. A
+    term's gate is counted into its score (the paper's conditioned reward). The reward of exits is
+    one more term, of weight 1.
 
     Args:
-        min_std: Floor of std_k. With 0 (the paper's) a term that one trajectory of the group misses counts as much as one that half of
-            them miss.
+        min_std: Floor of std_k. With 0 (the paper's) a term that one trajectory of the group misses
+            counts as much as one that half of them miss.
     """
 
     standardizes_round = True

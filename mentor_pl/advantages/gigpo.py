@@ -15,9 +15,11 @@ from mentor_pl.trajectory import Trajectory
 class GiGPO(AdvantageEstimator):
     """Compares trajectories, and turns that were taken in the same state, arXiv:2505.10978 eq. 3 to 8.
 
-    A turn's advantage is A_trajectory + weight * A_turn. A_turn compares its return, discount^(turns to the end) * reward, with the
-    returns of all turns of the group that were taken in the same state. A state is the conversation so far: calls and results, each by
-    its content, so that two trajectories part only where they act differently. A state that occurs once has A_turn 0.
+    A turn's advantage is A_trajectory + weight * A_turn. A_turn compares its return,
+    discount^(turns to the end) * reward, with the returns of all turns of the group that were taken
+    in the same state. A state is the conversation so far: calls and results, each by its content,
+    so that two trajectories part only where they act differently. A state that occurs once has
+    A_turn 0.
 
     Args:
         weight: Weight of the comparison of turns.

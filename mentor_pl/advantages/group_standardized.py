@@ -11,8 +11,9 @@ class GroupStandardized(AdvantageEstimator):
     """(reward - mean) / std of the group, arXiv:2402.03300 section 4.1.2.
 
     Args:
-        min_std: Floor of the divisor. With 0 (the paper's), once a whole group is right, a small bonus that only some earn is
-            blown up to the full signal; a floor near the std of right and wrong answers keeps terms in proportion.
+        min_std: Floor of the divisor. With 0 (the paper's), once a whole group is right, a small
+            bonus that only some earn is blown up to the full signal; a floor near the std of right
+            and wrong answers keeps terms in proportion.
     """
 
     def __init__(self, min_std: float = 0.0) -> None:

@@ -11,7 +11,8 @@ from mentor_pl.advantages.base import AdvantageEstimator, GroupRewards, centered
 class MaxRL(AdvantageEstimator):
     """(reward - mean) / mean of the group, arXiv:2602.02710: estimates the gradient of log(success rate), not of the rate.
 
-    Hard prompts, whose mean is small, weigh more. Written for rewards of 0 and 1; rewards may be any that are not negative.
+    Hard prompts, whose mean is small, weigh more. Written for rewards of 0 and 1; rewards may be
+    any that are not negative.
     """
 
     def __call__(self, group: GroupRewards) -> Tensor:

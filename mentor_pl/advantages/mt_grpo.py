@@ -12,9 +12,10 @@ from mentor_pl.trajectory import Turn
 class MTGRPO(AdvantageEstimator):
     """Turns that call tools are judged by their results too, arXiv:2505.11821 eq. 5 and 6.
 
-    A turn with calls has A_turn + weight * A_outcome, the last turn A_outcome alone. A_outcome is GRPO's. A_turn standardises the turn's
-    own reward, the share of its calls that succeeded, over the group's turns at the same place. Departure: the paper has one turn with
-    a call; here every turn that calls is one.
+    A turn with calls has A_turn + weight * A_outcome, the last turn A_outcome alone. A_outcome is
+    GRPO's. A_turn standardises the turn's own reward, the share of its calls that succeeded, over
+    the group's turns at the same place. Departure: the paper has one turn with a call; here every
+    turn that calls is one.
 
     Args:
         weight: Weight of the outcome in turns with calls.

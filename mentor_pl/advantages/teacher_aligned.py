@@ -14,14 +14,17 @@ from mentor_pl.trajectory import Trajectory
 class TeacherAligned(AdvantageEstimator):
     """GRPO's advantages, moved turn by turn by how well its calls agree with the teacher's. Ours; no critic, no teacher's logits.
 
-    A call scores 1 where the teacher made the same call (name and arguments) and it succeeded, 0.5 where only the name agrees, else 0;
-    each call of the teacher's is used up once, in order of the student's turns. With several references, the one that a trajectory
-    agrees with best counts. A turn with calls has A + weight * (mean score of its calls - mean over all such turns of the group), other
-    turns A alone. So a good call in a bad trajectory is blamed less than its neighbours.
+    A call scores 1 where the teacher made the same call (name and arguments) and it succeeded, 0.5
+    where only the name agrees, else 0; each call of the teacher's is used up once, in order of the
+    student's turns. With several references, the one that a trajectory agrees with best counts. A
+    turn with calls has A + weight * (mean score of its calls - mean over all such turns of the
+    group), other turns A alone. So a good call in a bad trajectory is blamed less than its
+    neighbours.
 
     Args:
         weight: Weight of the agreement.
-        spare_agreeing: Whether a turn whose calls all score 1 is never pushed down: its advantage is at least 0.
+        spare_agreeing: Whether a turn whose calls all score 1 is never pushed down: its advantage
+            is at least 0.
         min_std: Floor of the divisor; see `GroupStandardized`.
     """
 

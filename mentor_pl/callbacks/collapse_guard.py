@@ -21,21 +21,26 @@ log = logging.getLogger(__name__)
 class CollapseGuard(Callback):
     """Watches calls per attempt, entropy, unknown tools, lengths, KL, uniform groups, and whether the reward follows success.
 
-    A sign is reported once: as a warning with its likely cause, and in `collapse.jsonl` in the run's folder with the curve of the
-    metric that shows it. The thresholds stand in `collapse_watch.py`; `collapse_probe.py` has what is measured for it alone.
+    A sign is reported once: as a warning with its likely cause, and in `collapse.jsonl` in the
+    run's folder with the curve of the metric that shows it. The thresholds stand in
+    `collapse_watch.py`; `collapse_probe.py` has what is measured for it alone.
 
     Args:
         enabled: Whether it watches.
         success: Name of the reward term that says what a success is; it may have weight 0.
-        answer: What to do beside the warning: `warn` nothing; `lower_lr` multiplies the learning rate by `factor`; `raise_kl` divides
-            `loss.kl_weight` by it; `teacher` lets the teacher's solution join every group that fails from then on; `go_back` returns to
-            the last good weights, with the learning rate lowered, up to `max_returns` times; `stop` ends the run with an error.
+        answer: What to do beside the warning: `warn` nothing; `lower_lr` multiplies the learning
+            rate by `factor`; `raise_kl` divides `loss.kl_weight` by it; `teacher` lets the
+            teacher's solution join every group that fails from then on; `go_back` returns to the
+            last good weights, with the learning rate lowered, up to `max_returns` times; `stop`
+            ends the run with an error.
         factor: In (0, 1).
         smoothing: Weight of the newest step in the moving averages.
         warmup_steps: Steps whose mean is what later ones are compared with.
         curve_steps: Steps of the curve that a report has.
-        good_every_n_steps: For `go_back`: how often the weights are kept, where success is about at its best and nothing is wrong.
-        max_returns: For `go_back`: at the next sign after so many returns the run ends with an error.
+        good_every_n_steps: For `go_back`: how often the weights are kept, where success is about at
+            its best and nothing is wrong.
+        max_returns: For `go_back`: at the next sign after so many returns the run ends with an
+            error.
     """
 
     def __init__(

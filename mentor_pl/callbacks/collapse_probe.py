@@ -21,11 +21,13 @@ _ALWAYS_UNTIL, _EVERY = 10, 5
 class CollapseProbe:
     """Measures whether the reward follows success within groups, and how far one update moved the policy. The same on every rank.
 
-    `reward_agreement` is the correlation, over all attempts of a round, of reward and success, each less its group's mean: the policy
-    gradient moves success in proportion to their covariance, so a reward that pays for something else is seen before success falls.
+    `reward_agreement` is the correlation, over all attempts of a round, of reward and success, each
+    less its group's mean: the policy gradient moves success in proportion to their covariance, so a
+    reward that pays for something else is seen before success falls.
 
-    `step_kl` is the KL of the policy before an update to the one after it, in nats per token (k3), on the update's own last
-    micro-batch: a forward pass, made after each of the first 10 updates and then after every fifth.
+    `step_kl` is the KL of the policy before an update to the one after it, in nats per token (k3),
+    on the update's own last micro-batch: a forward pass, made after each of the first 10 updates
+    and then after every fifth.
 
     Args:
         success: Name of the reward term that says what a success is.

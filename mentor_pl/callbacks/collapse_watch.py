@@ -37,7 +37,8 @@ class CollapseWatch:
     Args:
         success: Name of the reward term that says what a success is.
         smoothing: Weight of the newest value in the moving averages; in (0, 1].
-        warmup_steps: Steps whose mean is the start, and in which nothing is reported that is compared with it.
+        warmup_steps: Steps whose mean is the start, and in which nothing is reported that is
+            compared with it.
     """
 
     def __init__(self, success: str = "correct", smoothing: float = 0.25, warmup_steps: int = 5) -> None:

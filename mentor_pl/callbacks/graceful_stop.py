@@ -33,16 +33,18 @@ _LONGEST_SAVE_S = 20.0
 class GracefulStop(Callback):
     """Ends a run that is asked to end by SIGTERM, SIGHUP or Ctrl-C, with `last.ckpt`.
 
-    A rollout under way is given up; training steps on a finished one are completed; then it is saved.
+    A rollout under way is given up; training steps on a finished one are completed; then it is
+    saved.
 
-    Where that does not happen within `grace_s` of SIGTERM or SIGHUP, because a tool, a reward, an engine
-    or another rank hangs or a step takes long, a thread saves `last.ckpt` as of the last whole step and
-    ends the process. A rank that gives no sign of life for 50 s ends the run. A second Ctrl-C stops
-    at once and saves nothing. A run that fails saves, too.
+    Where that does not happen within `grace_s` of SIGTERM or SIGHUP, because a tool, a reward, an
+    engine or another rank hangs or a step takes long, a thread saves `last.ckpt` as of the last
+    whole step and ends the process. A rank that gives no sign of life for 50 s ends the run. A
+    second Ctrl-C stops at once and saves nothing. A run that fails saves, too.
 
-    Takes the place of Lightning's handlers, which wait for the batch (for us: for the whole rollout) and talk to other ranks from
-    within the signal handler, wherever these may be. Ours only leaves a note, which all ranks look at together. Under SLURM the same
-    holds for the signal before a time limit, upon which Lightning saves and requeues the job.
+    Takes the place of Lightning's handlers, which wait for the batch (for us: for the whole
+    rollout) and talk to other ranks from within the signal handler, wherever these may be. Ours
+    only leaves a note, which all ranks look at together. Under SLURM the same holds for the signal
+    before a time limit, upon which Lightning saves and requeues the job.
 
     Args:
         grace_s: Seconds after which a run that was asked to end is ended by a thread.

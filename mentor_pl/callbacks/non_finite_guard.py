@@ -18,7 +18,8 @@ class NonFiniteGuard(Callback):
     """Skips a weight update whose gradient is not finite on any rank, and gives up after several in a row.
 
     Args:
-        max_in_a_row: Skipped updates in a row after which training stops with an error; 0 turns the guard off.
+        max_in_a_row: Skipped updates in a row after which training stops with an error; 0 turns the
+            guard off.
     """
 
     def __init__(self, max_in_a_row: int = 5) -> None:

@@ -15,7 +15,8 @@ from mentor_pl.training.batching import PolicyBatch
 class TrajectoryRecorder(Callback):
     """Writes trajectories as JSON Lines under `trajectories/` of the run's folder; `mentor-pl score` reads them.
 
-    Training's go to `train.rank<r>.jsonl` with their step, reward and scores; predictions to `predict.rank<r>.jsonl`.
+    Training's go to `train.rank<r>.jsonl` with their step, reward and scores; predictions to
+    `predict.rank<r>.jsonl`.
 
     Args:
         every_n_rounds: Record one training round in this many; 0 records none.

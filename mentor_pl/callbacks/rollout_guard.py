@@ -33,13 +33,14 @@ class RolloutGuard(Callback):
     A warning comes once, and again after the value was below its limit. Null switches a limit off.
 
     Args:
-        warn_infrastructure: Share of a round's trajectories, lost to tools, judges or servers that failed (`infrastructure`), above
-            which it warns: these leave the loss.
+        warn_infrastructure: Share of a round's trajectories, lost to tools, judges or servers that
+            failed (`infrastructure`), above which it warns: these leave the loss.
         max_infrastructure: Share above which the run ends with an error.
-        warn_logprob_difference: Nats by which the log-probability of one token under the trained policy differs from the engine's,
-            above which it warns. Rounding explains less than 1; further updates on one round and older weights some more.
-        max_logprob_difference: Nats above which the run ends with an error: the engine gave other tokens than it sampled, or computes
-            another policy.
+        warn_logprob_difference: Nats by which the log-probability of one token under the trained
+            policy differs from the engine's, above which it warns. Rounding explains less than 1;
+            further updates on one round and older weights some more.
+        max_logprob_difference: Nats above which the run ends with an error: the engine gave other
+            tokens than it sampled, or computes another policy.
 
     Raises:
         ConfigError: A share is not in (0, 1], or a difference not above 0.

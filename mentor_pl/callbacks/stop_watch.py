@@ -13,8 +13,8 @@ from pathlib import Path
 class SignalWatch:
     """Acts on signals in a thread, which runs where the main thread hangs outside Python.
 
-    Python calls a signal's handler in the main thread, between two of its instructions: a main thread
-    that waits in a collective of PyTorch calls none.
+    Python calls a signal's handler in the main thread, between two of its instructions: a main
+    thread that waits in a collective of PyTorch calls none.
 
     Args:
         signals: Which ones.
@@ -45,8 +45,8 @@ class SignalWatch:
 class RankWatch:
     """Tells which rank has given no sign of life for a while.
 
-    Every rank counts in a file of its own, in a thread. A rank whose count stands still was stopped or
-    killed, or its machine is gone. Clocks are never compared, only counts.
+    Every rank counts in a file of its own, in a thread. A rank whose count stands still was stopped
+    or killed, or its machine is gone. Clocks are never compared, only counts.
 
     Args:
         folder: That all ranks see.

@@ -28,9 +28,9 @@ def shipped_template(name: str) -> str:
 def choose(tokenizer: PreTrainedTokenizerBase, encoder: PieceEncoder | None = None) -> Detected:
     """Find the template to be used and how it is used.
 
-    The tokenizer's own template is taken where tools, calls and results can be written and read by it. Where not, they become text of
-    the template's own turns. A tokenizer without a template gets ChatML where it has the tokens, else turns that its end-of-sequence
-    token closes.
+    The tokenizer's own template is taken where tools, calls and results can be written and read by
+    it. Where not, they become text of the template's own turns. A tokenizer without a template gets
+    ChatML where it has the tokens, else turns that its end-of-sequence token closes.
 
     Args:
         tokenizer: With a chat template or without.

@@ -79,7 +79,8 @@ def detect(tokenizer: PreTrainedTokenizerBase, encoder: PieceEncoder, source: st
         source: Jinja source in place of the tokenizer's own template.
 
     Raises:
-        ChatFormatError: It leaves out tools, calls or results, or writes calls in no format that is installed.
+        ChatFormatError: It leaves out tools, calls or results, or writes calls in no format that is
+            installed.
     """
     template = ConversationTemplate(tokenizer, encoder, source)
     shape = TurnShape(template, encoder, cast("str | None", tokenizer.eos_token))

@@ -25,7 +25,8 @@ class Finding:
 
     Attributes:
         topic: What was looked at.
-        level: "ok"; "note" where something is not as it might be, "fault" where the student cannot be trained so.
+        level: "ok"; "note" where something is not as it might be, "fault" where the student cannot
+            be trained so.
         text: What was found.
         remedy: What to set; "" where nothing has to be.
     """

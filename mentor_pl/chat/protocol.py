@@ -1,8 +1,9 @@
 """Messages to token ids and back, for one tokenizer. Rollout, evaluation, supervised training and `chat` share it.
 
-Token in, token out: a prompt is rendered once, what is sampled is kept as sampled, and afterwards only *new* messages (tool results
-and the next assistant header) are rendered and appended. Of the template only what follows a turn is used then, so that it may show
-past turns as it likes. Text that did not come from the template, a prompt's or a tool's, never becomes a control token.
+Token in, token out: a prompt is rendered once, what is sampled is kept as sampled, and afterwards
+only *new* messages (tool results and the next assistant header) are rendered and appended. Of the
+template only what follows a turn is used then, so that it may show past turns as it likes. Text
+that did not come from the template, a prompt's or a tool's, never becomes a control token.
 """
 
 from __future__ import annotations
@@ -50,8 +51,10 @@ class ChatProtocol:
     """Renders and reads conversations with the student's own chat template.
 
     Args:
-        tokenizer: With a pad token. Where its chat template does not render tools, they are put into the template's own turns.
-        stop_token_ids: More tokens that end a turn, beside the template's, the tokenizer's and those of the model's generation config.
+        tokenizer: With a pad token. Where its chat template does not render tools, they are put
+            into the template's own turns.
+        stop_token_ids: More tokens that end a turn, beside the template's, the tokenizer's and
+            those of the model's generation config.
 
     Raises:
         ChatFormatError: The template is missing, cannot be used, or the tokenizer has no pad token.

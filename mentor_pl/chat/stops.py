@@ -13,7 +13,8 @@ _ATTRIBUTE = "mentor_pl_stop_token_ids"
 def keep_model_stops(tokenizer: PreTrainedTokenizerBase, token_ids: Iterable[int]) -> None:
     """Keep with a tokenizer which tokens its model ends turns with.
 
-    Rollouts, evaluation, chat and export all read them there (`ChatProtocol.stop_token_ids`), wherever the tokenizer goes.
+    Rollouts, evaluation, chat and export all read them there (`ChatProtocol.stop_token_ids`),
+    wherever the tokenizer goes.
 
     Args:
         tokenizer: Of the student.

@@ -75,8 +75,9 @@ class ConversationTemplate:
     ) -> Rendered:
         """Render a conversation.
 
-        Text that spells control tokens is kept from the template: a slot stands for it. All else is the template's to lay out, as it
-        does in any other program; where it then leaves something out, slots stand for every message.
+        Text that spells control tokens is kept from the template: a slot stands for it. All else is
+        the template's to lay out, as it does in any other program; where it then leaves something
+        out, slots stand for every message.
 
         Args:
             messages: In order.
@@ -85,7 +86,8 @@ class ConversationTemplate:
             slots: Let slots stand for all that others than the assistant say, numbered in order.
 
         Raises:
-            ChatFormatError: The template cannot render it, or leaves out what one of the messages says.
+            ChatFormatError: The template cannot render it, or leaves out what one of the messages
+                says.
         """
         rendered = self._render(messages, tools, add_generation_prompt, slots)
         if _left_out(messages, rendered) is not None:

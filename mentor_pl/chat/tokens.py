@@ -32,9 +32,10 @@ class Piece:
 class PieceEncoder:
     """Encodes rendered text as its tokenizer does, except that foreign text never becomes an added token.
 
-    The tokenizer encodes the text in one go, so that ids are those of any other program that renders the conversation. Only where
-    foreign text spells an added token, special or not, is the text cut at the template's own added tokens, and what lies between is
-    encoded by a copy of the tokenizer that knows none.
+    The tokenizer encodes the text in one go, so that ids are those of any other program that
+    renders the conversation. Only where foreign text spells an added token, special or not, is the
+    text cut at the template's own added tokens, and what lies between is encoded by a copy of the
+    tokenizer that knows none.
 
     Args:
         tokenizer: The student's.

@@ -30,7 +30,8 @@ class TurnShape:
         eos_token: The tokenizer's end of sequence.
 
     Raises:
-        ChatFormatError: The template does not show what an assistant says, or nothing ends its turns.
+        ChatFormatError: The template does not show what an assistant says, or nothing ends its
+            turns.
     """
 
     def __init__(self, template: ConversationTemplate, encoder: PieceEncoder, eos_token: str | None) -> None:

@@ -51,22 +51,27 @@ def chat(
     Lines are read from standard input, so that a file of questions serves too.
 
     Args:
-        folder: The student as a run exports it, for example runs/last/student; any Hugging Face folder, or `embedded:student`.
-        tools: What it may call. Unless given: what the run's config.yaml beside the student names, else the twelve arithmetic tools.
+        folder: The student as a run exports it, for example runs/last/student; any Hugging Face
+            folder, or `embedded:student`.
+        tools: What it may call. Unless given: what the run's config.yaml beside the student names,
+            else the twelve arithmetic tools.
         engine: Generates; `AutoEngine` unless given.
         sampling: How tokens are drawn; greedy unless given.
         limits: Of each answer; unless given, those of the run.
-        final_tools: Tools whose call ends an answer; unless given, those of the run, where its tools are.
-        environment: Of a run with several training environments: the name of the one whose tools and limits are meant.
+        final_tools: Tools whose call ends an answer; unless given, those of the run, where its
+            tools are.
+        environment: Of a run with several training environments: the name of the one whose tools
+            and limits are meant.
         system: What the student is told before the first question.
         seed: Decides every random number.
-        tokens_at_once: Tokens between two updates of the screen. An engine without a cache, as HFGenerateEngine, reads the whole
-            conversation anew for each: give it more.
+        tokens_at_once: Tokens between two updates of the screen. An engine without a cache, as
+            HFGenerateEngine, reads the whole conversation anew for each: give it more.
         device: Where the student runs; a CUDA device where there is one, unless given.
 
     Raises:
         StudentError: The folder is no student.
-        ConfigError: The run's config.yaml names tools that cannot be built, or there is no such device.
+        ConfigError: The run's config.yaml names tools that cannot be built, or there is no such
+            device.
     """
     console = Console(highlight=False)
     place = _device(device)

@@ -48,8 +48,9 @@ def collect(
 ) -> None:
     """Let a teacher solve prompts with your tools; keep what is verified as references.
 
-    Every reply is in the journal before it is used. A collection that was stopped, in whatever way, goes on where it was when the same
-    command is given again, and pays for nothing twice. The output is written whole at the end, with a report beside it.
+    Every reply is in the journal before it is used. A collection that was stopped, in whatever way,
+    goes on where it was when the same command is given again, and pays for nothing twice. The
+    output is written whole at the end, with a report beside it.
 
     Args:
         prompts: File of prompts, with their answers where `Correct` judges.

@@ -36,19 +36,20 @@ def compare(
 ) -> None:
     """Train by several methods from the same start and compare what they reach.
 
-    Each run is an ordinary `mentor-pl fit` in a folder of its own; one whose summary is there already is not run again, so an
-    interrupted comparison goes on where it was. The vanilla row is the student before training; methods that start differently, one from
-    4-bit weights and one from full ones for example, have one each.
+    Each run is an ordinary `mentor-pl fit` in a folder of its own; one whose summary is there
+    already is not run again, so an interrupted comparison goes on where it was. The vanilla row is
+    the student before training; methods that start differently, one from 4-bit weights and one from
+    full ones for example, have one each.
 
     Args:
-        configs: Config file of each method by its name, e.g. '{"MENTOR": "mentor", "sparse RL": "sparse"}';
-            overlays follow behind a `+`: "sft+my_overlay.yaml".
+        configs: Config file of each method by its name, e.g. '{"MENTOR": "mentor", "sparse RL":
+            "sparse"}'; overlays follow behind a `+`: "sft+my_overlay.yaml".
         seeds: Runs per method, with seeds 0, 1, ...
         jobs: Runs at the same time.
         threads: CPU threads of each run.
         output: Folder for the runs, `compare.json`, `compare.md` and `compare.png`.
-        in_domain: The split that counts as in domain, by default `id` or else the first one; the mean of all others
-            is out of domain.
+        in_domain: The split that counts as in domain, by default `id` or else the first one; the
+            mean of all others is out of domain.
         arguments: Further arguments for every `mentor-pl fit`.
     """
     if seeds < 1 or not configs:

@@ -1,7 +1,8 @@
 """Which value of a config a parser refused, and why: found in the config itself, not in the parser's message.
 
-jsonargparse parses; where it refuses, its message lists every alternative of every type around the culprit. This module
-walks what the user gave beside the types and names the innermost value that does not fit.
+jsonargparse parses; where it refuses, its message lists every alternative of every type around the
+culprit. This module walks what the user gave beside the types and names the innermost value that
+does not fit.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def diagnose(message: str, argv: Sequence[str], schema: Mapping[str, Any], posit
     Args:
         message: The parser's own message; what is left of it is the last resort.
         argv: The arguments, without the subcommand.
-        schema: The type of each key at the top level, or the class or function whose parameters lie below it.
+        schema: The type of each key at the top level, or the class or function whose parameters lie
+            below it.
         positional: Names of the arguments that are given without a name.
 
     Raises:

@@ -38,7 +38,8 @@ def export(
         output: The folder to write; an earlier export there is replaced.
         merge: Whether an adapter is merged into its base; false writes the adapter alone.
         dtype: Of the written weights; the student's own by default.
-        run_dir: The run's folder, which holds its config.yaml; by default the one in which the checkpoint lies.
+        run_dir: The run's folder, which holds its config.yaml; by default the one in which the
+            checkpoint lies.
 
     Raises:
         ConfigError: The checkpoint is missing or damaged, or its run's config cannot be found.

@@ -68,8 +68,9 @@ def _usage() -> str:
 def main(argv: list[str] | None = None) -> None:
     """Run a subcommand.
 
-    What a user or the machine got wrong becomes one line on stderr. The exit status is 2 where the arguments or a config
-    cannot be read, 130 after Ctrl-C, else 1. With MENTOR_PL_TRACEBACK=1 the traceback is printed too.
+    What a user or the machine got wrong becomes one line on stderr. The exit status is 2 where the
+    arguments or a config cannot be read, 130 after Ctrl-C, else 1. With MENTOR_PL_TRACEBACK=1 the
+    traceback is printed too.
     """
     argv = sys.argv[1:] if argv is None else argv
     try:

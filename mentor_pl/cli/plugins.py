@@ -15,7 +15,8 @@ def plugins(group: str | None = None) -> int:
     """List the plugins that are installed: name, class, distribution, and why one failed to load.
 
     Args:
-        group: Entry-point group to list alone, for example mentor_pl.rewards; every plugin point without it.
+        group: Entry-point group to list alone, for example mentor_pl.rewards; every plugin point
+            without it.
 
     Returns:
         The number of plugins that failed to load.

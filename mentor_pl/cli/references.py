@@ -37,7 +37,8 @@ def check(
         path: The reference file.
         against: Evaluation files that must not share a prompt with it.
         judge: Judge each solution's final message too, for example Correct.
-        tools: Run each call again with these backends; it must say what the solution says that it said.
+        tools: Run each call again with these backends; it must say what the solution says that it
+            said.
 
     Returns:
         True where nothing must be mended.
@@ -99,7 +100,8 @@ def convert(
         input: The file to convert.
         output: The reference file to write.
         judge: Judges each solution's final message; Correct unless given.
-        tools: Run each call again with these backends; it must say what the solution says that it said.
+        tools: Run each call again with these backends; it must say what the solution says that it
+            said.
         source: The converter's name.
     """
     with closing(ToolBox(tools or [])) as toolbox:
@@ -130,8 +132,8 @@ def from_trajectories(
 ) -> None:
     """Make references of a student's own best verified trajectories (self-mentoring).
 
-    The output has every reference of the input, and the new ones behind those of their prompt. A prompt that only had no solution loses
-    that empty row to its first new reference.
+    The output has every reference of the input, and the new ones behind those of their prompt. A
+    prompt that only had no solution loses that empty row to its first new reference.
 
     Args:
         references: The reference file that the trajectories were sampled on.

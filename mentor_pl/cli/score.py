@@ -35,8 +35,8 @@ def score(
 ) -> None:
     """Score saved trajectories, each for itself, against the reference that it names.
 
-    Writes one row per trajectory, in the file's order: reference_id, sample_index, reward, scores (of each term by name) and exit (the one
-    taken, or null).
+    Writes one row per trajectory, in the file's order: reference_id, sample_index, reward, scores
+    (of each term by name) and exit (the one taken, or null).
 
     Args:
         program: The reward program, for example configs/rewards/mentor.yaml.

@@ -18,7 +18,8 @@ def path(name: str) -> Path:
     """Return the place of an embedded file.
 
     Args:
-        name: `student` for the starting student's folder, else a reference file: `train.parallel.jsonl`, `eval/id.jsonl`.
+        name: `student` for the starting student's folder, else a reference file:
+            `train.parallel.jsonl`, `eval/id.jsonl`.
 
     Raises:
         ConfigError: There is no such embedded file.

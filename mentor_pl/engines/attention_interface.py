@@ -1,8 +1,9 @@
 """A keyword of a transformers model's forward that takes its attention over: `model(..., attend=function)`.
 
-transformers hands unknown keywords of a forward down to the attention function, in the forward pass and where gradient
-checkpointing runs layers again. So a caller says with each forward how tokens see one another, and the model's own code
-(norms, rotary embedding, experts, adapters, quantised layers) stays as it is.
+transformers hands unknown keywords of a forward down to the attention function, in the forward pass
+and where gradient checkpointing runs layers again. So a caller says with each forward how tokens
+see one another, and the model's own code (norms, rotary embedding, experts, adapters, quantised
+layers) stays as it is.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class Attend(Protocol):
             dropout: Of attention weights; 0 in eval mode.
             window: Tokens that a token sees at most, itself included; None for all.
             softcap: `c` of `c * tanh(score / c)`; None for none.
-            sinks: One more score per head that takes part in the softmax and has no value, `[heads]`; None for none.
+            sinks: One more score per head that takes part in the softmax and has no value,
+                `[heads]`; None for none.
 
         Returns:
             `[B, T, heads, D of values]`.
@@ -88,7 +90,8 @@ def take_attend_keyword(model: nn.Module) -> bool:
         model: A transformers model, or a wrapper (PEFT, FSDP) around one.
 
     Returns:
-        Whether its class lets the attention function be chosen. Whether it also hands keywords down shows when it is called.
+        Whether its class lets the attention function be chosen. Whether it also hands keywords down
+        shows when it is called.
     """
     config = cast(Any, model).config.get_text_config()
     if config._attn_implementation in _names.values():

@@ -18,9 +18,11 @@ class SamplingParams:
     """How tokens are drawn. Log-probabilities are those of exactly this distribution.
 
     Attributes:
-        temperature: 0 is greedy decoding (log-probabilities are then the model's own, at temperature 1).
+        temperature: 0 is greedy decoding (log-probabilities are then the model's own, at
+            temperature 1).
         top_k: Keep the k likeliest tokens; 0 keeps all.
-        top_p: Keep the smallest set of likeliest tokens whose probability reaches this; 1 keeps all.
+        top_p: Keep the smallest set of likeliest tokens whose probability reaches this; 1 keeps
+            all.
         min_p: Keep tokens at least this fraction as likely as the likeliest; 0 keeps all.
     """
 
@@ -45,13 +47,15 @@ class GenerationRequest:
     """Sample one completion.
 
     Attributes:
-        row: Identifies the trajectory within its session. A later request of the same row continues it: its `token_ids` then start with
-            those of the earlier request and what was sampled, so that an engine may keep and extend a KV cache. Requests that share a
-            prompt may share its prefill. Both are an engine's own affair: the ids are always complete.
+        row: Identifies the trajectory within its session. A later request of the same row continues
+            it: its `token_ids` then start with those of the earlier request and what was sampled,
+            so that an engine may keep and extend a KV cache. Requests that share a prompt may share
+            its prefill. Both are an engine's own affair: the ids are always complete.
         token_ids: The whole conversation so far.
         max_new_tokens: At least 1.
-        seed: Together with the token's position in the conversation it decides the random number behind each token, so that what is
-            sampled does not depend on which other rows happen to be live.
+        seed: Together with the token's position in the conversation it decides the random number
+            behind each token, so that what is sampled does not depend on which other rows happen to
+            be live.
     """
 
     row: int
@@ -99,7 +103,8 @@ class EngineSession(ABC):
         """Work until at least one request is complete; return the complete ones as (row, completion).
 
         Args:
-            interrupt: Asked now and then; where it returns True (a tool's result has arrived), return early, perhaps with an empty list.
+            interrupt: Asked now and then; where it returns True (a tool's result has arrived),
+                return early, perhaps with an empty list.
 
         Returns:
             An empty list at once where nothing is under way.
@@ -124,8 +129,8 @@ class RolloutEngine(ABC):
     Check an implementation with `mentor_pl.testing.check_rollout_engine`.
 
     Attributes:
-        holds_own_weights: Whether sampling uses a copy of the weights that only `sync` changes, so that it may go on while the trainer
-            changes the model.
+        holds_own_weights: Whether sampling uses a copy of the weights that only `sync` changes, so
+            that it may go on while the trainer changes the model.
     """
 
     holds_own_weights: bool = False
@@ -139,7 +144,8 @@ class RolloutEngine(ABC):
             version: Number of weight updates behind these weights; stamped on every completion.
 
         Raises:
-            EngineError: The engine cannot serve this model, or does not hold these weights afterwards.
+            EngineError: The engine cannot serve this model, or does not hold these weights
+                afterwards.
         """
 
     @abstractmethod

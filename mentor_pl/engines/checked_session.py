@@ -14,8 +14,9 @@ class CheckedSession(EngineSession):
     """Another session, whose completions are checked.
 
     Raises:
-        EngineError: On `poll`: a completion is of a row that is not under way, is empty or too long, or has log-probabilities that
-            are not finite numbers of at most 0, one for each token; or nothing comes back of rows that are under way.
+        EngineError: On `poll`: a completion is of a row that is not under way, is empty or too
+            long, or has log-probabilities that are not finite numbers of at most 0, one for each
+            token; or nothing comes back of rows that are under way.
     """
 
     def __init__(self, session: EngineSession, engine_name: str) -> None:

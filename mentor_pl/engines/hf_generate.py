@@ -26,7 +26,8 @@ from mentor_pl.trajectory import Completion
 class HFGenerateEngine(RolloutEngine):
     """Generates with the trainer's own model by `model.generate`: slow, but right for every architecture.
 
-    Every turn prefills the whole conversation of every row, and rows that are done wait for the last one of their batch.
+    Every turn prefills the whole conversation of every row, and rows that are done wait for the
+    last one of their batch.
     """
 
     def __init__(self, max_batch_rows: int = 64) -> None:

@@ -19,8 +19,9 @@ def sample_tokens(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw one token per row by inverting its cumulative distribution.
 
-    A uniform number picks the first token at which the cumulative probability exceeds it, so that equal logits and numbers give equal
-    tokens. The search runs over blocks and then within one block; no cumulative sum over the vocabulary is formed.
+    A uniform number picks the first token at which the cumulative probability exceeds it, so that
+    equal logits and numbers give equal tokens. The search runs over blocks and then within one
+    block; no cumulative sum over the vocabulary is formed.
 
     Args:
         logits: The model's own, `[B, V]`, in any floating type.
@@ -28,8 +29,8 @@ def sample_tokens(
         uniforms: Numbers in [0, 1), `[B]`, float64; ignored by greedy decoding.
 
     Returns:
-        `(token_ids, logprobs)`, each `[B]` (int64 and float32): log-probabilities under the distribution sampled from, filters included;
-        for greedy decoding under the model's own.
+        `(token_ids, logprobs)`, each `[B]` (int64 and float32): log-probabilities under the
+        distribution sampled from, filters included; for greedy decoding under the model's own.
     """
     logits = logits.float()
     if sampling.temperature == 0:
@@ -60,8 +61,8 @@ def sample_tokens(
 def _smallest_kept(probs: torch.Tensor, sampling: SamplingParams) -> torch.Tensor | None:
     """Return the probability below which tokens are dropped, `[B]`; None where all are kept.
 
-    The filters apply one after the other: top-k, top-p on what it left, min-p. Tokens as likely as the last one kept are kept too, so
-    that the kept set does not depend on how a sort breaks ties.
+    The filters apply one after the other: top-k, top-p on what it left, min-p. Tokens as likely as
+    the last one kept are kept too, so that the kept set does not depend on how a sort breaks ties.
     """
     vocab_size = probs.shape[-1]
     thresholds: list[torch.Tensor] = []
@@ -88,8 +89,9 @@ def _smallest_kept(probs: torch.Tensor, sampling: SamplingParams) -> torch.Tenso
 def uniforms(seeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     """Return the random number of each row: a hash of its seed and of the token's position in the conversation.
 
-    Counter-based, so that what one row draws depends neither on which other rows are live nor on the device. SplitMix64 (Steele,
-    Lea, Flood 2014, https://doi.org/10.1145/2660193.2660195) finalises the seed, then the seed plus `position` golden-gamma steps.
+    Counter-based, so that what one row draws depends neither on which other rows are live nor on
+    the device. SplitMix64 (Steele, Lea, Flood 2014, https://doi.org/10.1145/2660193.2660195)
+    finalises the seed, then the seed plus `position` golden-gamma steps.
 
     Args:
         seeds: `[B]`, int64; see `as_int64` for larger Python ints.

@@ -15,16 +15,18 @@ from mentor_pl.trajectory import Completion
 class ScriptedEngine(RolloutEngine):
     """Answers each request of a row with the next turn of its script; log-probabilities are 0.
 
-    Every session plays the script from the start. The session also holds its caller to the plugin point's contract: a row that is continued
-    must keep every token it had.
+    Every session plays the script from the start. The session also holds its caller to the plugin
+    point's contract: a row that is continued must keep every token it had.
     """
 
     def __init__(self, script: Mapping[int, Sequence[Sequence[int]]], rows_per_poll: int | None = None) -> None:
         """Set the engine up.
 
         Args:
-            script: Token ids per row and turn, with their stop tokens. A turn longer than a request's budget is cut there.
-            rows_per_poll: Requests answered by one poll at most, in the order submitted; None answers all.
+            script: Token ids per row and turn, with their stop tokens. A turn longer than a
+                request's budget is cut there.
+            rows_per_poll: Requests answered by one poll at most, in the order submitted; None
+                answers all.
         """
         self._script = {row: tuple(tuple(turn) for turn in turns) for row, turns in script.items()}
         self._rows_per_poll = rows_per_poll

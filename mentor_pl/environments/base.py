@@ -20,24 +20,28 @@ from mentor_pl.tools.base import ToolBackend
 class Environment:
     """What a student is taught, or measured by: references, their tools, the reward, and the budgets.
 
-    This one reads a reference file. Another one is a subclass that overrides `read`, and that hands what it brings
-    along (tools, a reward) to this constructor; the other arguments it passes on as `**settings`. Check it with
-    `mentor_pl.testing.check_environment`.
+    This one reads a reference file. Another one is a subclass that overrides `read`, and that hands
+    what it brings along (tools, a reward) to this constructor; the other arguments it passes on as
+    `**settings`. Check it with `mentor_pl.testing.check_environment`.
 
     Args:
         references: Reference file; `embedded:...` names one of ours.
-        tools: Tool backends; `[]` where the references offer none. Unless given, those of the environment that this one
-            takes after.
+        tools: Tool backends; `[]` where the references offer none. Unless given, those of the
+            environment that this one takes after.
         reward: The reward program. Unless given, as `tools`.
-        final_tools: Tools whose call ends the trajectory, and whose arguments are its answer; they go along with `tools`.
+        final_tools: Tools whose call ends the trajectory, and whose arguments are its answer; they
+            go along with `tools`.
         limits: Budgets of each trajectory. Unless given, as `tools`.
-        user: Speaks with the student once a reference's own follow-ups are said. Unless given, as `tools`.
+        user: Speaks with the student once a reference's own follow-ups are said. Unless given, as
+            `tools`.
         metrics: Further metrics of an evaluation split. Unless given, as `tools`.
-        name: What logs and trajectories call a training environment, where there are several; unless given, its file
-            without the extension, or its class. An evaluation split is called by its key.
-        weight: Of a training environment, where there are several: its share of each round's prompts, relative to the others.
-        like: Of an evaluation split, where there are several training environments: the name of the one from which it
-            takes what it does not name itself.
+        name: What logs and trajectories call a training environment, where there are several;
+            unless given, its file without the extension, or its class. An evaluation split is
+            called by its key.
+        weight: Of a training environment, where there are several: its share of each round's
+            prompts, relative to the others.
+        like: Of an evaluation split, where there are several training environments: the name of the
+            one from which it takes what it does not name itself.
 
     Raises:
         ConfigError: A value cannot be one.
@@ -82,7 +86,8 @@ class Environment:
         """Return the references, at least one; the same ones each time.
 
         Args:
-            max_bad_lines: Of a file: lines that may be unusable; each is logged with its number and left out.
+            max_bad_lines: Of a file: lines that may be unusable; each is logged with its number and
+                left out.
 
         Raises:
             DataFileError: They cannot be read.

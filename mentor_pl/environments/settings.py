@@ -20,7 +20,8 @@ class EnvironmentSettings:
         source: Its reference file, or its class.
         weight: Its share of each round, relative to the others.
         terms: Weight of each term of its reward, by name.
-        tools: Classes of its tool backends, without their arguments, which may hold addresses and keys.
+        tools: Classes of its tool backends, without their arguments, which may hold addresses and
+            keys.
     """
 
     name: str

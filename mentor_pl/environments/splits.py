@@ -35,7 +35,8 @@ class Defaults:
         limits: Budgets of each trajectory.
         user: Speaks with the student once a reference's own follow-ups are said; nobody where None.
         metrics: Further metrics of evaluation splits.
-        max_bad_lines: Broken lines of a reference file that are left out before it becomes an error.
+        max_bad_lines: Broken lines of a reference file that are left out before it becomes an
+            error.
     """
 
     tools: list[ToolBackend] | None = None
@@ -160,12 +161,14 @@ def resolve_splits(
 ) -> Splits:
     """Give every environment what it does not name itself.
 
-    A training environment takes it from the defaults. An evaluation split takes it from the training environment that
-    it is `like`, or from the only one; where there are several and it is like none, from the defaults.
+    A training environment takes it from the defaults. An evaluation split takes it from the
+    training environment that it is `like`, or from the only one; where there are several and it is
+    like none, from the defaults.
 
     Args:
         train: The training environments.
-        evaluation: Environments, or reference files, by name, as YAML gave them: `no` and `2024` are keys too, and no text.
+        evaluation: Environments, or reference files, by name, as YAML gave them: `no` and `2024`
+            are keys too, and no text.
         defaults: What is the same for all.
 
     Raises:

@@ -18,9 +18,9 @@ from mentor_pl.trajectory import Trajectory
 class TrajectoryMetric(Metric):
     """Measures the attempts at a split: an ordinary `torchmetrics.Metric`, named in `data.metrics`.
 
-    Each split has a copy of its own. Register every state with `add_state(..., dist_reduce_fx=...)`, so that several
-    ranks give what one gives. Constructor arguments are the metric's YAML keys. Check an implementation with
-    `mentor_pl.testing.check_trajectory_metric`.
+    Each split has a copy of its own. Register every state with `add_state(...,
+    dist_reduce_fx=...)`, so that several ranks give what one gives. Constructor arguments are the
+    metric's YAML keys. Check an implementation with `mentor_pl.testing.check_trajectory_metric`.
     """
 
     full_state_update = False
@@ -35,8 +35,9 @@ class TrajectoryMetric(Metric):
         """Count attempts in.
 
         Args:
-            groups: Problems with their attempts, at least one each, and the scores of every term of the split's reward.
-                Attempts that the infrastructure broke are left out. A score may be nan where it could not be told.
+            groups: Problems with their attempts, at least one each, and the scores of every term of
+                the split's reward. Attempts that the infrastructure broke are left out. A score may
+                be nan where it could not be told.
         """
 
     @abstractmethod

@@ -32,8 +32,9 @@ def headline(rows: Iterable[Mapping[str, float]]) -> str:
 def columns(*tables: Scores) -> dict[str, str]:
     """Return the metrics to show, with their titles.
 
-    First the accuracy or success (without either the reward), mean@k, pass@k and pass^k, then the terms of the reward,
-    how tools are used, and metrics of one's own. Intervals have no column: they belong to their metric.
+    First the accuracy or success (without either the reward), mean@k, pass@k and pass^k, then the
+    terms of the reward, how tools are used, and metrics of one's own. Intervals have no column:
+    they belong to their metric.
 
     Args:
         tables: Whose splits are shown.

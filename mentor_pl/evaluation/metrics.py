@@ -22,14 +22,17 @@ class TaskMetrics(Metric):
 
     `compute` gives what there was something to measure by, and nothing else:
 
-    - of every split: `finished`: share that ended by itself; `completion_tokens`: sampled tokens per task;
-      `infrastructure`: share of attempts that the infrastructure broke, which count nowhere else;
+    - of every split: `finished`: share that ended by itself; `completion_tokens`: sampled tokens
+      per task; `infrastructure`: share of attempts that the infrastructure broke, which count
+      nowhere else;
     - of a reward: `reward` and `score/<term>`: means of the reward and of each of its terms;
-    - of a term that says so: `success`: its mean, and `accuracy`, the same, where it is whether the answer is right;
-    - where tools are offered: `unknown_tool_rate`: share of calls that name no offered tool; `calls_per_task`;
-    - where there is a teacher's solution: `tool_match`: share that used exactly a teacher's set of tools;
-      `tool_similarity`: 1 - Jensen-Shannon divergence (base 2) between student's and teacher's distributions over
-      tools, with "unknown" and "no tool" as outcomes of their own.
+    - of a term that says so: `success`: its mean, and `accuracy`, the same, where it is whether the
+      answer is right;
+    - where tools are offered: `unknown_tool_rate`: share of calls that name no offered tool;
+      `calls_per_task`;
+    - where there is a teacher's solution: `tool_match`: share that used exactly a teacher's set of
+      tools; `tool_similarity`: 1 - Jensen-Shannon divergence (base 2) between student's and
+      teacher's distributions over tools, with "unknown" and "no tool" as outcomes of their own.
 
     Args:
         tool_names: Every tool on offer.

@@ -19,9 +19,10 @@ def group_metrics(groups: Sequence[ScoredGroup], *, with_terms: bool = True) -> 
         with_terms: Whether they have the same terms; of several environments they may not.
 
     Returns:
-        `reward`; `score/<term>`: mean of each term; `tool_calls`, `turns`, `completion_tokens`: per trajectory; `tool_ok`: share of
-        executed calls that succeeded; `uniform_groups`: share of groups whose rewards are all equal, which teach nothing;
-        `stop/<reason>`: share of trajectories that ended so.
+        `reward`; `score/<term>`: mean of each term; `tool_calls`, `turns`, `completion_tokens`: per
+        trajectory; `tool_ok`: share of executed calls that succeeded; `uniform_groups`: share of
+        groups whose rewards are all equal, which teach nothing; `stop/<reason>`: share of
+        trajectories that ended so.
     """
     groups = [_without_hints(group) for group in groups]
     trajectories = [t for group in groups for t in group.group.trajectories]
@@ -47,12 +48,13 @@ def environment_sums(
     """Describe the groups of each environment, as sums that can be added over ranks.
 
     Args:
-        groups: Of a rollout; an environment may have none. Trajectories that started behind a hint do not count.
+        groups: Of a rollout; an environment may have none. Trajectories that started behind a hint
+            do not count.
         rewards: The reward program of every environment.
 
     Returns:
-        Sum and number of values, by `<environment>/<name>`: `reward`, `score/<term>`, `tool_calls`, `completion_tokens`,
-        `finished` of trajectories, `uniform_groups` of groups.
+        Sum and number of values, by `<environment>/<name>`: `reward`, `score/<term>`, `tool_calls`,
+        `completion_tokens`, `finished` of trajectories, `uniform_groups` of groups.
     """
     out: dict[str, tuple[float, float]] = {}
     for environment, program in rewards.items():
@@ -96,9 +98,10 @@ def work_metrics(groups: Sequence[TrajectoryGroup], engine: EngineStatistics, ro
         rollout_s: Seconds that it took.
 
     Returns:
-        `time/tools_s`: seconds of all tool calls, which overlap each other and decoding; `engine/sampled_tokens`;
-        `engine/prefill_tokens`: tokens computed that were given, not sampled; `engine/useful_share`: share of the rows of all decoding
-        steps that gave a token which was wanted; `engine/tokens_per_s`: sampled tokens per second of the rollout.
+        `time/tools_s`: seconds of all tool calls, which overlap each other and decoding;
+        `engine/sampled_tokens`; `engine/prefill_tokens`: tokens computed that were given, not
+        sampled; `engine/useful_share`: share of the rows of all decoding steps that gave a token
+        which was wanted; `engine/tokens_per_s`: sampled tokens per second of the rollout.
     """
     results = [result for group in groups for trajectory in group.trajectories for result in trajectory.tool_results]
     return {

@@ -13,7 +13,8 @@ class EvaluationSampling(SamplingParams):
     """How the student is evaluated; greedily and once by default.
 
     Attributes:
-        samples: Attempts at each problem (k). With more than one, mean@k, pass@k and pass^k are measured.
+        samples: Attempts at each problem (k). With more than one, mean@k, pass@k and pass^k are
+            measured.
         batch_size: Attempts made at once, on each rank.
     """
 

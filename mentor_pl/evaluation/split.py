@@ -24,8 +24,10 @@ class SplitMetrics:
 
     Args:
         tool_names: Every tool on offer.
-        reward: What the split is measured by. None: by whether the answer is right, where a prompt has one.
-        samples: Attempts at each problem; with more than one, mean@k, pass@k and pass^k are measured.
+        reward: What the split is measured by. None: by whether the answer is right, where a prompt
+            has one.
+        samples: Attempts at each problem; with more than one, mean@k, pass@k and pass^k are
+            measured.
         own: Further metrics; copied.
         sync: Whether the ranks' counts are added up; False where one rank has all of them.
 

@@ -17,7 +17,8 @@ _CONFIDENCE = 0.95
 def pass_at(n: int, c: int, k: int) -> float:
     """Return the probability that at least one of k attempts succeeds, estimated from n of which c did.
 
-    The unbiased estimator of Chen et al. 2021, arXiv:2107.03374, section 2.1: 1 - C(n - c, k) / C(n, k).
+    The unbiased estimator of Chen et al. 2021, arXiv:2107.03374, section 2.1: 1 - C(n - c, k) /
+    C(n, k).
     """
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
@@ -33,11 +34,12 @@ def pass_hat(n: int, c: int, k: int) -> float:
 def half_width(total: float, squares: float, number: int) -> float | None:
     """Return the half-width of the 95 % confidence interval of a mean over problems, by Student's t.
 
-    Problems are drawn independently and attempts at one problem are not, so the spread between problems is what counts
-    (clustered standard errors, Miller 2024, arXiv:2411.00640, section 2.2).
+    Problems are drawn independently and attempts at one problem are not, so the spread between
+    problems is what counts (clustered standard errors, Miller 2024, arXiv:2411.00640, section 2.2).
 
-    Departs from Student's t where every problem has the value 0, or every one 1: there it would be 0 wide, and the
-    exact binomial bound stands instead (Clopper and Pearson 1934), 1 - 0.025^(1/number).
+    Departs from Student's t where every problem has the value 0, or every one 1: there it would be
+    0 wide, and the exact binomial bound stands instead (Clopper and Pearson 1934), 1 -
+    0.025^(1/number).
 
     Args:
         total: Sum of the problems' values, each in [0, 1].
@@ -60,10 +62,11 @@ def half_width(total: float, squares: float, number: int) -> float | None:
 class SuccessRates(Metric):
     """Success where each problem is attempted several times; correct across ranks.
 
-    `compute` gives, with n attempts, `mean@n`: mean score; `pass@k`: at least one of k succeeds; `pass^k`: all k succeed;
-    for k = 2, 4, 8, ... below n, and n. Behind each, as `.../interval`, the half-width of its 95 % interval where there
-    are two problems or more. An attempt succeeds where its score is 1. An attempt without a score does not count; a
-    problem with fewer than k attempts left does not count for k.
+    `compute` gives, with n attempts, `mean@n`: mean score; `pass@k`: at least one of k succeeds;
+    `pass^k`: all k succeed; for k = 2, 4, 8, ... below n, and n. Behind each, as `.../interval`,
+    the half-width of its 95 % interval where there are two problems or more. An attempt succeeds
+    where its score is 1. An attempt without a score does not count; a problem with fewer than k
+    attempts left does not count for k.
 
     Args:
         samples: Attempts at each problem (n), at least 2.

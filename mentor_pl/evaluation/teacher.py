@@ -17,7 +17,8 @@ def teacher_trajectory(reference: Reference, toolbox: ToolBox | None = None) -> 
 
     Args:
         reference: With a solution.
-        toolbox: Runs its calls again where the tools tell a final state or score; None where that is not wanted.
+        toolbox: Runs its calls again where the tools tell a final state or score; None where that
+            is not wanted.
     """
     row = {
         "reference_id": reference.reference_id,

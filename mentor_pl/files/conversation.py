@@ -1,6 +1,7 @@
 """Messages and tool calls from the JSON of the OpenAI chat format.
 
-Null, empty and absent are one: Arrow and pandas give every row the keys of all rows, filled with null.
+Null, empty and absent are one: Arrow and pandas give every row the keys of all rows, filled with
+    null.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def call_from_row(value: Any, where: str, field: str, *, default_id: str, strict
         where: `path:line`.
         field: The way to it.
         default_id: Its id where the row has none.
-        strict: Refuse what is malformed (a teacher's file); else keep it as `parse_error` (a student's).
+        strict: Refuse what is malformed (a teacher's file); else keep it as `parse_error` (a
+            student's).
 
     Raises:
         DataFileError: `strict`, and it is no tool call, or its arguments cannot be read.
@@ -168,7 +170,8 @@ def message_from_row(value: Any, where: str, field: str, *, first_call: int = 0,
         strict: See `call_from_row`.
 
     Raises:
-        DataFileError: It is malformed; or it has a deprecated `function_call` or role, or content that is not text.
+        DataFileError: It is malformed; or it has a deprecated `function_call` or role, or content
+            that is not text.
     """
     row = object_field(value, field, where, 'write {"role", "content"}')
     role = row.get("role", MISSING)
@@ -231,8 +234,9 @@ def _is_trained(weight: Any, where: str, field: str) -> bool:
 def messages_from_rows(value: Any, where: str, field: str = "messages", *, strict: bool = True) -> tuple[Message, ...]:
     """Read a conversation.
 
-    Tool messages answer the calls of the assistant message before them: by id within that turn, or in order
-    where they have none. Ids that begin anew with every turn are made unique in the conversation.
+    Tool messages answer the calls of the assistant message before them: by id within that turn, or
+    in order where they have none. Ids that begin anew with every turn are made unique in the
+    conversation.
 
     Raises:
         DataFileError: A message is malformed, or `strict` and a tool message answers no call.

@@ -72,7 +72,8 @@ def parse_line(line: bytes, where: str) -> Row:
 def row_to_line(row: Mapping[str, Any]) -> bytes:
     """Return the line of an object, its end included.
 
-    Lone surrogates, which a student may write, cannot be UTF-8; a line that holds one is written in ASCII with escapes.
+    Lone surrogates, which a student may write, cannot be UTF-8; a line that holds one is written in
+    ASCII with escapes.
 
     Raises:
         ValueError: The row holds NaN or an infinity.
@@ -128,7 +129,8 @@ def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
 class AppendWriter:
     """Appends whole lines to a file; each is with the operating system when `write` returns, so it survives a kill -9.
 
-    On opening, a torn last line (of a writer that was killed) is dropped. Use as a context manager or call `close`.
+    On opening, a torn last line (of a writer that was killed) is dropped. Use as a context manager
+    or call `close`.
     """
 
     def __init__(self, path: str | Path, *, durable: bool = False):

@@ -2,14 +2,15 @@
 
 A row holds at least
 
-- `prompt` (a text or a list of messages) or `messages` (the whole conversation in the OpenAI chat format; what follows its last user
-  message is the teacher's solution),
+- `prompt` (a text or a list of messages) or `messages` (the whole conversation in the OpenAI chat
+  format; what follows its last user message is the teacher's solution),
 - `answer` (a text or a number; may be missing where `messages` is given),
 - `tools` (OpenAI items, bare function objects, or names),
-- optionally `id` (else file name and line number serve), `tool_calls` (OpenAI items, `{"name", "arguments"}` or names; else those of
-  `messages`), `teacher` and `domain`. A list in `answer` or `answers` holds several that count as right,
-- optionally `follow_ups` (what the user says once the student has answered; in `messages` they are the last user
-  messages), `initial_state` and `expected_state` (any JSON).
+- optionally `id` (else file name and line number serve), `tool_calls` (OpenAI items, `{"name",
+  "arguments"}` or names; else those of `messages`), `teacher` and `domain`. A list in `answer` or
+  `answers` holds several that count as right,
+- optionally `follow_ups` (what the user says once the student has answered; in `messages` they are
+  the last user messages), `initial_state` and `expected_state` (any JSON).
 
 Every other field is kept as it stands, in `Reference.fields`.
 """

@@ -16,7 +16,8 @@ def strict_loads(text: str | bytes) -> Any:
     """Read a JSON text.
 
     Raises:
-        ValueError: It is no JSON, not UTF-8, deeper than `MAX_DEPTH`, or holds a number beyond a double's range.
+        ValueError: It is no JSON, not UTF-8, deeper than `MAX_DEPTH`, or holds a number beyond a
+            double's range.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")

@@ -1,7 +1,7 @@
 """Rows of a file in whatever form it lies about: JSON Lines, a JSON array, CSV, parquet, or a Hugging Face data set.
 
-The form is told by the name's end, and by the first character where that may be JSON Lines or an array. Null cells,
-and the null keys that Arrow puts into nested ones, count as absent.
+The form is told by the name's end, and by the first character where that may be JSON Lines or an
+array. Null cells, and the null keys that Arrow puts into nested ones, count as absent.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def read_table(path: str | Path) -> Iterator[tuple[str, Row | DataFileError]]:
     """Read rows in constant memory (a JSON array is held whole).
 
     Args:
-        path: A file: `.parquet`, `.csv`, `.tsv`, else JSON Lines or a JSON array. Or a data set on the Hugging Face hub
-            or in a local folder, as `hf:owner/name`, with `?split=test&config=main` behind it where wanted
-            (`split` is `train` unless given).
+        path: A file: `.parquet`, `.csv`, `.tsv`, else JSON Lines or a JSON array. Or a data set on
+            the Hugging Face hub or in a local folder, as `hf:owner/name`, with
+            `?split=test&config=main` behind it where wanted (`split` is `train` unless given).
 
     Yields:
         Each row with its place (`path:line`), or what is wrong with it.
@@ -71,7 +71,8 @@ def read_rows(
 
     Args:
         path: See `read_table`.
-        parse: Makes the object of a line into what is wanted; given the object and `path:line` for its `DataFileError`s.
+        parse: Makes the object of a line into what is wanted; given the object and `path:line` for
+            its `DataFileError`s.
         max_bad_lines: Lines that may be unusable. Each is logged with its number and left out.
 
     Yields:

@@ -1,9 +1,10 @@
 """Trajectory files: what a student did, one attempt a line.
 
-A row is `{"reference_id", "messages": [assistant and tool messages, OpenAI form], "finished": bool}`, optionally with
-`sample_index`, `stop_reason`, `environment`, `submission`, `final_state`, `environment_score` and `given_turns`. What the user says in
-between is a user message. Rows that we write also keep, on an assistant message, `num_tokens`, `finish_reason` and `policy_version`
-of its completion, and, on a tool message, the ledger's `status`, `duration_s`, `output_chars` and `final`.
+A row is `{"reference_id", "messages": [assistant and tool messages, OpenAI form], "finished":
+bool}`, optionally with `sample_index`, `stop_reason`, `environment`, `submission`, `final_state`,
+`environment_score` and `given_turns`. What the user says in between is a user message. Rows that we
+write also keep, on an assistant message, `num_tokens`, `finish_reason` and `policy_version` of its
+completion, and, on a tool message, the ledger's `status`, `duration_s`, `output_chars` and `final`.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ def trajectory_to_row(trajectory: Trajectory, *, token_ids: bool = False, **extr
 
     Args:
         trajectory: What the student did.
-        token_ids: Also keep every token id and log-probability, so that the row reads back to an equal trajectory.
+        token_ids: Also keep every token id and log-probability, so that the row reads back to an
+            equal trajectory.
         extra: Further fields, for example `reward=1.1`.
     """
     messages: list[Row] = []

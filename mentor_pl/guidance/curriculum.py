@@ -17,7 +17,8 @@ class Curriculum:
     Attributes:
         rounds: The round from which on all prompts are open.
         first_share: Share of the prompts that are open in round 0; it grows linearly.
-        field: Field of a reference's row that holds its difficulty as a number; by default, the number of the teacher's calls counts.
+        field: Field of a reference's row that holds its difficulty as a number; by default, the
+            number of the teacher's calls counts.
     """
 
     rounds: int = 40

@@ -15,13 +15,14 @@ UNSEEN = -1.0
 class DifficultyPools:
     """Spends most of a round on prompts that the student solves now and then: only these have a signal.
 
-    A prompt's rate is a moving average of its groups' share of successes. It is failed below `failed_below`, solved above
-    `solved_above`, and else in between, as are prompts that were never tried.
+    A prompt's rate is a moving average of its groups' share of successes. It is failed below
+    `failed_below`, solved above `solved_above`, and else in between, as are prompts that were never
+    tried.
 
     Attributes:
         failed: Share of a round for prompts that fail.
-        solved: Share for prompts that are solved; the rest is for those in between. A pool that has too few leaves its places to the
-            others: first in between, then failed, then solved.
+        solved: Share for prompts that are solved; the rest is for those in between. A pool that has
+            too few leaves its places to the others: first in between, then failed, then solved.
         failed_below: In [0, 1].
         solved_above: In [0, 1], not below `failed_below`.
         smoothing: Weight of the newest group in a prompt's rate; in (0, 1].

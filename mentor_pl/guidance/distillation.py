@@ -15,20 +15,22 @@ from mentor_pl.guidance.token_teachers import TokenTeacher
 class Distillation:
     """A teacher judges each token that the student sampled, alone or beside the reward.
 
-    The advantage of token t is reward_weight * A - weight * k_t, with A the reward's and
-    k_t = log p_student(t) - log p_teacher(t), cut off at +-max_gap: the one-sample estimate of the reverse KL
-    KL(student || teacher) at t. On-policy distillation (arXiv:2306.13649) with the reverse KL, in the form of a policy gradient
-    (MiniLLM, arXiv:2306.08543).
+    The advantage of token t is reward_weight * A - weight * k_t, with A the reward's and k_t = log
+    p_student(t) - log p_teacher(t), cut off at +-max_gap: the one-sample estimate of the reverse KL
+    KL(student || teacher) at t. On-policy distillation (arXiv:2306.13649) with the reverse KL, in
+    the form of a policy gradient (MiniLLM, arXiv:2306.08543).
 
-    Departures: one sampled token in place of a sum over the vocabulary, so that a server's log-probabilities are enough; a token
-    answers for its own gap only, not for those behind it; the cut.
+    Departures: one sampled token in place of a sum over the vocabulary, so that a server's
+    log-probabilities are enough; a token answers for its own gap only, not for those behind it; the
+    cut.
 
     Attributes:
         teacher: Who judges: `ModelTeacher`, `VLLMTeacher` or `InformedSelf`.
         weight: Weight of k_t in round 0.
         reward_weight: Weight of the reward's advantage; 0 distils alone.
         decay_rounds: Rounds until `weight` is 0, falling linearly; none for a constant weight.
-        max_gap: Largest |k_t| in nats; a token that the teacher thinks impossible would outweigh all others.
+        max_gap: Largest |k_t| in nats; a token that the teacher thinks impossible would outweigh
+            all others.
     """
 
     teacher: TokenTeacher

@@ -13,12 +13,14 @@ from mentor_pl.errors import ConfigError
 class DynamicSampling:
     """Replaces prompts whose groups hold no signal by others (DAPO, arXiv:2503.14476 section 3.2), up to a limit.
 
-    A group without signal is one of successes only or of failures only. The shaped reward does not decide: filtering by it is known to
-    destroy policies. Which prompt replaces which depends on the seed, the round and the place alone: so it is the same on any number
-    of ranks, and nothing has to be saved.
+    A group without signal is one of successes only or of failures only. The shaped reward does not
+    decide: filtering by it is known to destroy policies. Which prompt replaces which depends on the
+    seed, the round and the place alone: so it is the same on any number of ranks, and nothing has
+    to be saved.
 
     Attributes:
-        max_refills: How often a place in the round may be filled anew; what it then holds is trained on, signal or not.
+        max_refills: How often a place in the round may be filled anew; what it then holds is
+            trained on, signal or not.
         replace: Groups that are replaced: `solved` (all succeed), `failed` (none does) or `both`.
     """
 

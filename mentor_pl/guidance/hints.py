@@ -16,8 +16,8 @@ from mentor_pl.reference import Reference
 class Hints:
     """Prefix guidance: where a group fails, further attempts join it that start behind the teacher's first calls.
 
-    The calls are really executed, and their results are what the tools say now. Neither is trained on; what the student samples behind
-    them is, and it is compared with the whole group.
+    The calls are really executed, and their results are what the tools say now. Neither is trained
+    on; what the student samples behind them is, and it is compared with the whole group.
 
     Attributes:
         attempts: Attempts with a hint, for each prompt whose group fails.

@@ -19,8 +19,9 @@ from mentor_pl.reference import Reference
 class InformedSelf(TokenTeacher):
     """The student's present weights, with the reference shown in the prompt: context distillation, arXiv:2209.15189.
 
-    No second model is needed. It helps a student that can read a solution and act on it; one that cannot learns nothing from it.
-    Prompts without a solution, and those that are too long with it, are left out.
+    No second model is needed. It helps a student that can read a solution and act on it; one that
+    cannot learns nothing from it. Prompts without a solution, and those that are too long with it,
+    are left out.
 
     Args:
         show: The teacher's whole `solution`, or its `answer` alone.

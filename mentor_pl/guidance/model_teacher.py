@@ -14,8 +14,8 @@ from mentor_pl.students.base import StudentLoader
 class ModelTeacher(TokenTeacher):
     """A model with the student's tokenizer, as a rule a larger one of its family. Every rank holds it whole.
 
-    It reads the very tokens that the student read and wrote, tool results included; a sequence that is longer than its context is
-    left out.
+    It reads the very tokens that the student read and wrote, tool results included; a sequence that
+    is longer than its context is left out.
 
     Args:
         model: Loads it, for example `FullStudent` with its path.

@@ -13,9 +13,10 @@ from mentor_pl.guidance.decay import remaining
 class TeacherInGroup:
     """LUFFY, arXiv:2504.14945: a reference's tokens join their prompt's group as one more, off-policy, member.
 
-    It is scored by the reward program and compared with the student's attempts like any other. Its token loss is
-    -weight * f(p) * A with f(p) = p / (p + `model.off_policy_shaping`) (eq. 8): nobody knows the teacher's own probabilities, so they
-    count as 1, and the shaping lets unlikely tokens learn. Prompts without a solution have no such member.
+    It is scored by the reward program and compared with the student's attempts like any other. Its
+    token loss is -weight * f(p) * A with f(p) = p / (p + `model.off_policy_shaping`) (eq. 8):
+    nobody knows the teacher's own probabilities, so they count as 1, and the shaping lets unlikely
+    tokens learn. Prompts without a solution have no such member.
 
     Attributes:
         when: `failed` where none of the student's attempts succeeds, `always` for every prompt.

@@ -22,13 +22,15 @@ _PROBE = 'Élan, 你好: {"name": "add", "arguments": {"a": 17, "b": -0.5}}\n\td
 class VLLMTeacher(TokenTeacher):
     """A model with the student's tokenizer behind a server's prompt log-probabilities (vLLM's `prompt_logprobs`).
 
-    The server's distribution is the model's own, at temperature 1, so the student must sample at 1, too.
+    The server's distribution is the model's own, at temperature 1, so the student must sample at 1,
+    too.
 
     Args:
         url: For example `http://localhost:8000`.
         model: The name it is served under; the server's own model unless given.
         timeout_s: Longest silence of a server that works on a request.
-        max_retries: How often a request is repeated after a cut connection or a busy server's refusal.
+        max_retries: How often a request is repeated after a cut connection or a busy server's
+            refusal.
         max_concurrent: Requests under way; more wait.
     """
 

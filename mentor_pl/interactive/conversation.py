@@ -72,7 +72,8 @@ class Exchange:
     """The last question and its answer.
 
     Attributes:
-        question: The whole conversation up to the question, and the tools; without answer and solution.
+        question: The whole conversation up to the question, and the tools; without answer and
+            solution.
         trajectory: What the student did.
     """
 
@@ -105,12 +106,14 @@ class Conversation:
     Args:
         protocol: Renders and reads the student's conversations.
         toolbox: Offers the tools and runs the calls.
-        session: Of an engine that holds the student's weights; kept for the whole chat, so that a cache is too.
+        session: Of an engine that holds the student's weights; kept for the whole chat, so that a
+            cache is too.
         limits: Of the answer to each question.
         max_context: Longest conversation in tokens that the student can take.
         seed: With the number of the question it decides every random number.
         system: What the student is told before the first question; nothing where empty.
-        tokens_at_once: Tokens between two `TurnProgress` events. What is sampled does not depend on it.
+        tokens_at_once: Tokens between two `TurnProgress` events. What is sampled does not depend on
+            it.
     """
 
     def __init__(

@@ -35,7 +35,8 @@ class TerminalChat:
 
     Args:
         conversation: With the student.
-        console: Where to write; where it is no terminal, nothing is streamed and no prompt is shown.
+        console: Where to write; where it is no terminal, nothing is streamed and no prompt is
+            shown.
     """
 
     def __init__(self, conversation: Conversation, console: Console) -> None:

@@ -26,7 +26,8 @@ class Bench:
 
     Args:
         model: The judge.
-        path: Journal of its replies. Each process of a run has its own: those after the first add their number to the name.
+        path: Journal of its replies. Each process of a run has its own: those after the first add
+            their number to the name.
         budget: What may be spent in all, earlier runs with this journal included.
         concurrency: Questions under way at once.
         max_asks: How often one question is put, where a reply holds no verdict.
@@ -58,7 +59,8 @@ class Bench:
             read: Gives the score that a reply holds; None where it holds none.
 
         Raises:
-            RewardError: The budget is spent, the judge cannot be used, or it does not answer any more.
+            RewardError: The budget is spent, the judge cannot be used, or it does not answer any
+                more.
         """
         waiting = [self._ask_once(question, read) for question in questions]
         return [future.result() for future in waiting]

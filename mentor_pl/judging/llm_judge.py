@@ -22,12 +22,14 @@ __all__ = ["LLMJudge", "OpenAITeacher"]  # jsonargparse finds by its bare name w
 class LLMJudge(RewardComponent):
     """Points for named criteria, given by a language model; the weighted mean of the criteria, in [0, 1].
 
-    Every reply is on disk before it is used, and what was asked before, in this run or an earlier one, is not asked again: so the
-    same trajectory always gets the same score. What goes wrong at the endpoint is tried again; where that fails, the trajectory has
-    no score and is not trained on. It is never a 0.
+    Every reply is on disk before it is used, and what was asked before, in this run or an earlier
+    one, is not asked again: so the same trajectory always gets the same score. What goes wrong at
+    the endpoint is tried again; where that fails, the trajectory has no score and is not trained
+    on. It is never a 0.
 
-    The judge sees the task, the right answers and the student's work: its words without reasoning, its calls and whether they
-    failed. Each line of the work is marked as the student's, so that nothing in it can pass for an instruction.
+    The judge sees the task, the right answers and the student's work: its words without reasoning,
+    its calls and whether they failed. Each line of the work is marked as the student's, so that
+    nothing in it can pass for an instruction.
     """
 
     def __init__(
@@ -44,13 +46,16 @@ class LLMJudge(RewardComponent):
 
         Args:
             rubric: The criteria.
-            model: The judge: `OpenAITeacher` for any endpoint that speaks OpenAI's chat completions, or
-                `mentor_pl.judging.local_model.LocalJudgeModel` for a model of your own.
+            model: The judge: `OpenAITeacher` for any endpoint that speaks OpenAI's chat
+                completions, or `mentor_pl.judging.local_model.LocalJudgeModel` for a model of your
+                own.
             cache: Journal of all replies. Remove it to have everything judged anew.
-            budget: What may be spent in all, earlier runs with this journal included; no limit unless given.
+            budget: What may be spent in all, earlier runs with this journal included; no limit
+                unless given.
             concurrency: Questions under way at once.
             max_asks: How often one question is put where a reply holds no verdict.
-            max_unanswered_in_a_row: Questions in a row without an answer, in spite of every retry, after which the run ends.
+            max_unanswered_in_a_row: Questions in a row without an answer, in spite of every retry,
+                after which the run ends.
 
         Raises:
             ConfigError: A number is less than 1.

@@ -27,7 +27,8 @@ class LocalJudgeModel(ChatTeacher):
     """Runs a model of your own, by the very rollout that a student is trained by; one conversation at a time.
 
     Args:
-        model: Loads it, for example a `FullStudent` with the path of a larger model. Loaded on first use.
+        model: Loads it, for example a `FullStudent` with the path of a larger model. Loaded on
+            first use.
         name: Which model it is. Verdicts are kept by this name: give another model another one.
         engine: Generates; `AutoEngine` unless given.
         max_completion_tokens: Of one reply.

@@ -92,7 +92,8 @@ class Rubric:
         """Read a verdict: the weighted mean of its points, in [0, 1]; None where the reply holds none.
 
         Args:
-            reply: What the judge said. Its last JSON object counts; it must have the criteria, with whole numbers in range.
+            reply: What the judge said. Its last JSON object counts; it must have the criteria, with
+                whole numbers in range.
         """
         verdict = _last_object(without_reasoning(reply))
         if verdict is None or set(verdict) != set(self.criteria):

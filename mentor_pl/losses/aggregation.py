@@ -18,9 +18,12 @@ def aggregate(token_loss: Tensor, inputs: LossInputs, how: Aggregation, max_toke
 
     With M trajectories in the step, trajectory i having n_i trained tokens:
 
-    - `token_mean`: sum of all / sum of n_i. Every token weighs the same (DAPO, arXiv:2503.14476 eq. 8).
-    - `sequence_mean`: 1 / M sum_i 1 / n_i sum of i's. Every trajectory weighs the same (GRPO, arXiv:2402.03300 eq. 3).
-    - `constant`: sum of all / (M max_tokens). Weights do not depend on lengths (Dr. GRPO, arXiv:2503.20783).
+    - `token_mean`: sum of all / sum of n_i. Every token weighs the same (DAPO, arXiv:2503.14476 eq.
+      8).
+    - `sequence_mean`: 1 / M sum_i 1 / n_i sum of i's. Every trajectory weighs the same (GRPO,
+      arXiv:2402.03300 eq. 3).
+    - `constant`: sum of all / (M max_tokens). Weights do not depend on lengths (Dr. GRPO,
+      arXiv:2503.20783).
 
     Args:
         token_loss: [N].

@@ -17,14 +17,16 @@ class LossInputs:
     Attributes:
         logprobs: Of the trained policy, with gradient, [N].
         sampling_logprobs: Of the distribution that they were drawn from, [N].
-        old_logprobs: Of the policy whose update is limited, which the ratio is taken to, [N]: where the sampler is corrected for, the
-            trained one's at the start of the round, else the sampler's.
+        old_logprobs: Of the policy whose update is limited, which the ratio is taken to, [N]: where
+            the sampler is corrected for, the trained one's at the start of the round, else the
+            sampler's.
         weights: What each token's loss weighs, [N]: 1 where the sampler is not corrected for.
         advantages: [N].
         ref_policy_logprobs: Of the reference policy, [N]; None where the loss does not ask for it.
-        entropies: Of the trained policy's next-token distribution, with gradient where the loss `needs_entropy_gradient`, [N].
-        trajectory_index: Which trajectory of the micro-batch each token belongs to, from 0 on and never falling, [N]. A micro-batch
-            holds whole trajectories.
+        entropies: Of the trained policy's next-token distribution, with gradient where the loss
+            `needs_entropy_gradient`, [N].
+        trajectory_index: Which trajectory of the micro-batch each token belongs to, from 0 on and
+            never falling, [N]. A micro-batch holds whole trajectories.
         num_loss_tokens: Trained tokens in the whole optimiser step: all ranks, all micro-batches.
         num_trajectories: Trajectories with trained tokens in the whole step.
         mean_sampling_logprob: Of the step's trained tokens.
@@ -56,7 +58,8 @@ class LossOutput:
 
     Attributes:
         loss: Scalar with gradient; summed over all micro-batches of a step it is the step's loss.
-        means: Per-token values to log, each summed over this micro-batch's tokens; the trainer divides by their global number.
+        means: Per-token values to log, each summed over this micro-batch's tokens; the trainer
+            divides by their global number.
         maxima: Values to log by their maximum.
     """
 
@@ -87,7 +90,8 @@ class Loss(ABC):
     def of_teacher(self, inputs: LossInputs, shaping: float) -> Tensor:
         """Return the share of the step's loss of the teacher's tokens in the group, a scalar.
 
-        LUFFY, arXiv:2504.14945 eq. 8: -f(p) A with f(p) = p / (p + shaping), whose gradient is large where p is small.
+        LUFFY, arXiv:2504.14945 eq. 8: -f(p) A with f(p) = p / (p + shaping), whose gradient is
+        large where p is small.
 
         Args:
             inputs: The teacher's tokens, with the weight of each counted into its advantage.

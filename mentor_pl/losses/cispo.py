@@ -14,7 +14,8 @@ from mentor_pl.losses.policy_gradient import PolicyGradientLoss
 class CISPOLoss(PolicyGradientLoss):
     """Clips the importance weight, not the update, arXiv:2506.13585 eq. 4: every token keeps a gradient.
 
-    Token loss: -min(r, max_ratio) A log p, with no gradient through min(r, max_ratio); mean over the step's tokens.
+    Token loss: -min(r, max_ratio) A log p, with no gradient through min(r, max_ratio); mean over
+        the step's tokens.
 
     Args:
         max_ratio: The most that a token's ratio counts for; above 1.

@@ -18,9 +18,10 @@ class ImportanceWeights:
 
     Attributes:
         weights: min(cap, trainer's probability / sampler's), [N].
-        means: Per-token values to log, each summed over the tokens as in `LossOutput`. `correction/kl`: the k3 estimate of
-            KL(sampler || trainer), under filters a lower bound; `correction/weight`; `correction/squared_weight`; `correction/capped`: 1
-            where the cap applies.
+        means: Per-token values to log, each summed over the tokens as in `LossOutput`.
+            `correction/kl`: the k3 estimate of KL(sampler || trainer), under filters a lower bound;
+            `correction/weight`; `correction/squared_weight`; `correction/capped`: 1 where the cap
+            applies.
     """
 
     weights: Tensor
@@ -30,18 +31,20 @@ class ImportanceWeights:
 class TruncatedImportanceSampling:
     """Corrects for a sampler that is not quite the trainer's policy: cheaper arithmetic, a server, filters, older weights.
 
-    With s the sampler's distribution and p that of the trainer's weights at the start of the round, each token's loss is weighted by
-    min(cap, p / s), and the loss's own ratio is taken to p. That is the decoupled objective of arXiv:2110.00641, with weights
-    truncated as proposed for rollout engines by Yao et al. 2025 (https://openreview.net/forum?id=xsonlP8DRV). Weights are per token:
-    those of whole sequences would be unbiased, but few would weigh anything. They are not normalised: the loss stays a mean over all
-    trained tokens.
+    With s the sampler's distribution and p that of the trainer's weights at the start of the round,
+    each token's loss is weighted by min(cap, p / s), and the loss's own ratio is taken to p. That
+    is the decoupled objective of arXiv:2110.00641, with weights truncated as proposed for rollout
+    engines by Yao et al. 2025 (https://openreview.net/forum?id=xsonlP8DRV). Weights are per token:
+    those of whole sequences would be unbiased, but few would weigh anything. They are not
+    normalised: the loss stays a mean over all trained tokens.
 
-    Where top-k, top-p or min-p have filtered, s is p divided by the mass that they kept, so the weight is that mass.
+    Where top-k, top-p or min-p have filtered, s is p divided by the mass that they kept, so the
+    weight is that mass.
 
     Args:
         cap: The most that a token may weigh; at least 1.
-        min_effective_sample_size: The run ends with an error where a step's tokens are worth less than this share of as many tokens of
-            the trainer's own; in [0, 1), 0 never ends it.
+        min_effective_sample_size: The run ends with an error where a step's tokens are worth less
+            than this share of as many tokens of the trainer's own; in [0, 1), 0 never ends it.
     """
 
     def __init__(self, cap: float = 2.0, min_effective_sample_size: float = 0.5) -> None:
@@ -77,7 +80,8 @@ class TruncatedImportanceSampling:
         """Return (sum w)^2 / (N sum w^2) of a step's truncated weights: in (0, 1], 1 where all are equal.
 
         Args:
-            means: Those of `ImportanceWeights`, over all tokens of the step; all 0 where it has none.
+            means: Those of `ImportanceWeights`, over all tokens of the step; all 0 where it has
+                none.
 
         Raises:
             EngineError: It is under the limit.

@@ -14,9 +14,10 @@ from mentor_pl.losses.base import LossInputs
 class CovarianceClip:
     """Takes the gradient from tokens whose log-probability and advantage are both far above their means.
 
-    Clip-Cov, arXiv:2505.22617 eq. 11: with cov = (log p - mean log p) (A - mean A), means over all tokens of the step, tokens with
-    cov in [low, high] are left out. Two departures: every such token, not a random share of them; and log p is the sampling
-    distribution's, which makes the means those of the step however it is split.
+    Clip-Cov, arXiv:2505.22617 eq. 11: with cov = (log p - mean log p) (A - mean A), means over all
+    tokens of the step, tokens with cov in [low, high] are left out. Two departures: every such
+    token, not a random share of them; and log p is the sampling distribution's, which makes the
+    means those of the step however it is split.
 
     Attributes:
         low: Covariance from which on a token is left out.

@@ -10,8 +10,9 @@ from mentor_pl.losses.grpo import GRPOLoss
 class DAPOLoss(GRPOLoss):
     """GRPO with a higher upper clip, the mean over tokens, and no KL penalty, arXiv:2503.14476 eq. 8.
 
-    The higher clip lets unlikely tokens grow, which keeps the entropy up. The paper's other parts: dynamic sampling; `Overlong` as a
-    reward term (soft overlong punishment); `data.round.mask_truncated` (overlong filtering).
+    The higher clip lets unlikely tokens grow, which keeps the entropy up. The paper's other parts:
+    dynamic sampling; `Overlong` as a reward term (soft overlong punishment);
+    `data.round.mask_truncated` (overlong filtering).
 
     Args:
         clip_low: A ratio under 1 - clip_low is not pushed down further.

@@ -11,7 +11,8 @@ from mentor_pl.losses.grpo import GRPOLoss
 class DrGRPOLoss(GRPOLoss):
     """GRPO without its two biases, arXiv:2503.20783 (figure 1): the divisor is a constant, and there is no KL penalty.
 
-    Loss: sum of all token losses of the step / (trajectories of the step * max_tokens). Its advantages are `GroupCentered`.
+    Loss: sum of all token losses of the step / (trajectories of the step * max_tokens). Its
+        advantages are `GroupCentered`.
 
     Args:
         max_tokens: The most tokens that a trajectory may have: `data.limits.max_completion_tokens`.

@@ -12,9 +12,10 @@ from mentor_pl.errors import ConfigError
 class EntropyBonus:
     """Adds -weight * mean entropy of the step's tokens to the loss.
 
-    With a target, the weight follows the entropy, arXiv:2505.22312 section 5.2: after each step it grows by `change` where the step's
-    entropy was at or below the target and shrinks by `change` where it was above; a step has the bonus only if the entropy of the
-    step before was at or below the target.
+    With a target, the weight follows the entropy, arXiv:2505.22312 section 5.2: after each step it
+    grows by `change` where the step's entropy was at or below the target and shrinks by `change`
+    where it was above; a step has the bonus only if the entropy of the step before was at or below
+    the target.
 
     Attributes:
         weight: The weight; with a target, the one to begin with.

@@ -13,10 +13,12 @@ from mentor_pl.losses.policy_gradient import PolicyGradientLoss, check_clips, cl
 class GRPOLoss(PolicyGradientLoss):
     """Clipped policy surrogate with a KL penalty to the reference policy, arXiv:2402.03300 eq. 3.
 
-    Token loss: -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A) + kl_weight KL, with r = policy / old policy.
+    Token loss: -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A) + kl_weight KL, with r = policy /
+        old policy.
 
-    By default the mean is over all tokens of the step, not first within each sequence (the paper's 1/|o|): long answers weigh what they
-    weigh. That is how MENTOR was trained. `aggregation: sequence_mean` is the paper's.
+    By default the mean is over all tokens of the step, not first within each sequence (the paper's
+    1/|o|): long answers weigh what they weigh. That is how MENTOR was trained. `aggregation:
+    sequence_mean` is the paper's.
 
     Args:
         clip_low: A ratio under 1 - clip_low is not pushed down further.

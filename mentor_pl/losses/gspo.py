@@ -15,8 +15,8 @@ from mentor_pl.losses.trajectory_sums import trajectory_mean
 class GSPOLoss(PolicyGradientLoss):
     """Clips whole sequences by the geometric mean of their tokens' ratios, arXiv:2507.18071 eq. 5 and 7.
 
-    s_i = exp(mean over i's tokens of log(policy / old policy)); loss: mean over trajectories of -min(s A, clip(s) A). A trajectory's
-    sampled tokens of all its turns are the sequence.
+    s_i = exp(mean over i's tokens of log(policy / old policy)); loss: mean over trajectories of
+    -min(s A, clip(s) A). A trajectory's sampled tokens of all its turns are the sequence.
 
     Args:
         clip_low: A sequence whose ratio is under 1 - clip_low is not pushed down further.

@@ -17,7 +17,8 @@ def guided(
     Args:
         loss: What the student's own tokens are trained by, which alone are logged.
         inputs: All tokens; the weight of the teacher's is counted into their advantages.
-        of_teacher: True for tokens of the teacher's solution as a member of the group, [N]; see `Loss.of_teacher`.
+        of_teacher: True for tokens of the teacher's solution as a member of the group, [N]; see
+            `Loss.of_teacher`.
         imitated: True for tokens whose likelihood is trained, [N].
         num_imitated_tokens: How many of those the whole step has: their term is a mean of its own.
         shaping: See `Loss.of_teacher`.

@@ -24,11 +24,15 @@ class PolicyGradientLoss(Loss):
 
     Args:
         kl_weight: Weight of KL(policy || reference policy); 0 saves its forward pass.
-        kl_estimator: `k1`, `k2` or `k3`; see `mentor_pl.losses.kl`. In a loss, `k1` penalises nothing: its gradient has mean 0.
-        kl_in: `loss` adds the penalty to each token's loss. `reward` takes it from the advantages: from each token's the sum of the
-            penalties from it to the end of its trajectory, under the policy at the start of the round (arXiv:2501.03262 eq. 7).
-        aggregation: `token_mean`, `sequence_mean` or `constant`; see `mentor_pl.losses.aggregation.aggregate`.
-        max_tokens: For `constant`, the divisor: the most tokens that a trajectory may have, `data.limits.max_completion_tokens`.
+        kl_estimator: `k1`, `k2` or `k3`; see `mentor_pl.losses.kl`. In a loss, `k1` penalises
+            nothing: its gradient has mean 0.
+        kl_in: `loss` adds the penalty to each token's loss. `reward` takes it from the advantages:
+            from each token's the sum of the penalties from it to the end of its trajectory, under
+            the policy at the start of the round (arXiv:2501.03262 eq. 7).
+        aggregation: `token_mean`, `sequence_mean` or `constant`; see
+            `mentor_pl.losses.aggregation.aggregate`.
+        max_tokens: For `constant`, the divisor: the most tokens that a trajectory may have,
+            `data.limits.max_completion_tokens`.
         entropy: A bonus for entropy.
         covariance_clip: Leaves out the tokens that lower the entropy most.
     """
@@ -66,7 +70,8 @@ class PolicyGradientLoss(Loss):
         """Return the loss of each token and whether its update is clipped, each [N].
 
         Args:
-            log_ratio: Log of the trained policy's probability over the old one's, with gradient, [N].
+            log_ratio: Log of the trained policy's probability over the old one's, with gradient,
+                [N].
             advantages: [N].
             inputs: All that is known of the tokens.
         """

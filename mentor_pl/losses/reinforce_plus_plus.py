@@ -11,8 +11,9 @@ from mentor_pl.losses.kl import KLEstimator
 class ReinforcePlusPlusLoss(GRPOLoss):
     """PPO's clip without a critic, arXiv:2501.03262: the KL penalty (k1) is part of the reward.
 
-    Its advantages are `BatchStandardized`: rewards are compared over the whole round, not within a group. Departure: the penalty is
-    taken from the standardised advantage, not from the reward before it.
+    Its advantages are `BatchStandardized`: rewards are compared over the whole round, not within a
+    group. Departure: the penalty is taken from the standardised advantage, not from the reward
+    before it.
 
     Args:
         clip_low: As in `GRPOLoss`.

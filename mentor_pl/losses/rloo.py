@@ -16,8 +16,9 @@ from mentor_pl.losses.trajectory_sums import trajectory_sum
 class RLOOLoss(PolicyGradientLoss):
     """REINFORCE with whole sequences as actions, arXiv:2402.14740 eq. 6: mean over trajectories of -r_i A_i.
 
-    r_i = exp(sum over i's tokens of log(policy / old policy)), clipped as in PPO; in a round of one step r_i is 1 and the gradient is
-    A_i grad log p_i. Its advantages are `LeaveOneOut`, and its KL penalty belongs to the reward.
+    r_i = exp(sum over i's tokens of log(policy / old policy)), clipped as in PPO; in a round of one
+    step r_i is 1 and the gradient is A_i grad log p_i. Its advantages are `LeaveOneOut`, and its KL
+    penalty belongs to the reward.
 
     Args:
         clip_low: A sequence whose ratio is under 1 - clip_low is not pushed down further.

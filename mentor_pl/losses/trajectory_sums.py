@@ -32,7 +32,8 @@ def sum_to_go(values: Tensor, index: Tensor) -> Tensor:
 
     Args:
         values: Of each token, [N].
-        index: Trajectory of each token, from 0 on and never falling: the tokens of each stand together, in order, [N].
+        index: Trajectory of each token, from 0 on and never falling: the tokens of each stand
+            together, in order, [N].
     """
     if not index.numel():
         return values

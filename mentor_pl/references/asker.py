@@ -34,8 +34,8 @@ class Asker:
 
     Args:
         model: Who is asked.
-        path: Journal of its replies. Each process of a run has its own: those after the first add their number to the
-            name. Askers of one process may share it.
+        path: Journal of its replies. Each process of a run has its own: those after the first add
+            their number to the name. Askers of one process may share it.
         budget: What may be spent in all, earlier runs with this journal included.
     """
 

@@ -21,12 +21,15 @@ class Sampling:
     Attributes:
         samples: Attempts at each prompt, at most.
         keep: References kept of each prompt, at most.
-        prefer: Which of several verified attempts are kept. With `first`, no more attempts are made once `keep` are verified.
+        prefer: Which of several verified attempts are kept. With `first`, no more attempts are made
+            once `keep` are verified.
         max_failed_calls: Failed tool calls that a verified attempt may have.
         concurrency: Prompts that are tried at once.
-        max_unavailable_in_a_row: Attempts in a row without any answer from the teacher after which the collection stops.
-        max_refused_in_a_row: Attempts in a row that the teacher refused (for another cause than what the prompt says or how
-            long it is) after which the collection stops: it is a setting then that it refuses, and not a prompt.
+        max_unavailable_in_a_row: Attempts in a row without any answer from the teacher after which
+            the collection stops.
+        max_refused_in_a_row: Attempts in a row that the teacher refused (for another cause than
+            what the prompt says or how long it is) after which the collection stops: it is a
+            setting then that it refuses, and not a prompt.
     """
 
     samples: int = 1

@@ -52,7 +52,8 @@ def convert(
         source: The file to read.
         output: The reference file to write, whole or not at all.
         judges: Each must score a reference's own solution 1.0.
-        toolbox: Runs every call again, where given; a prompt with neither tools nor a solution is offered its tools.
+        toolbox: Runs every call again, where given; a prompt with neither tools nor a solution is
+            offered its tools.
 
     Raises:
         DataFileError: The source is not what the converter is for, or yields nothing.

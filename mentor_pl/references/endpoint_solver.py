@@ -25,7 +25,8 @@ _GO_ON = "Nothing paid for is lost: start again with the same journal when that 
 class EndpointSolver(Solver):
     """Tries prompts at an endpoint, many at once.
 
-    It gives up where the endpoint does: unavailable or refusing so often in a row, or never taking any prompt.
+    It gives up where the endpoint does: unavailable or refusing so often in a row, or never taking
+        any prompt.
 
     Args:
         endpoint: Teacher, journal and budget.

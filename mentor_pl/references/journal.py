@@ -1,7 +1,7 @@
 """The journal of a collection: every reply that was paid for, and what tools said to it, on disk before it is used.
 
-Entries are found by a digest of what was asked, so that a collection that is started again, also with other prompts or limits, asks again
-only for what was never answered.
+Entries are found by a digest of what was asked, so that a collection that is started again, also
+with other prompts or limits, asks again only for what was never answered.
 """
 
 from __future__ import annotations

@@ -91,7 +91,8 @@ class LocalSolver(Solver):
         teacher: Who tries.
         journal: Keeps every attempt.
         toolbox: Runs the teacher's calls.
-        sampling: How often a prompt is tried; `concurrency` is the teacher's `prompts_at_once` here.
+        sampling: How often a prompt is tried; `concurrency` is the teacher's `prompts_at_once`
+            here.
         limits: Of one attempt.
 
     Raises:

@@ -33,8 +33,9 @@ def references_from_trajectories(
         teacher: Name of the new references' teacher.
 
     Yields:
-        Each reference with whether it is new. Old ones come in their order, each prompt's new ones behind its first; a row that is a
-        prompt without any solution is replaced by its first new reference, and keeps its id.
+        Each reference with whether it is new. Old ones come in their order, each prompt's new ones
+        behind its first; a row that is a prompt without any solution is replaced by its first new
+        reference, and keeps its id.
 
     Raises:
         ConfigError: `keep` is below 1.

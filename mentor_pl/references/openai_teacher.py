@@ -53,27 +53,31 @@ class _Passing(Exception):
 class OpenAITeacher(ChatTeacher):
     """Asks an endpoint that speaks OpenAI's chat completions: a provider's, or vLLM's, llama.cpp's, `transformers serve`'s.
 
-    The key is read from the environment and appears in no file, log or error. Faults (429, 5xx, time-outs, cut
-    connections, replies that are no JSON) are retried with growing waits; a `Retry-After` is honoured by all threads.
+    The key is read from the environment and appears in no file, log or error. Faults (429, 5xx,
+    time-outs, cut connections, replies that are no JSON) are retried with growing waits; a
+    `Retry-After` is honoured by all threads.
 
     Args:
         model: The model's name at the endpoint.
-        base_url: Where it is, for example `http://localhost:8000/v1`; the provider's own address unless given.
+        base_url: Where it is, for example `http://localhost:8000/v1`; the provider's own address
+            unless given.
         api_key_env: Environment variable with the key. "" sends none, for a server of your own.
-        temperature: 0 for the likeliest solution; above 0 where several are sampled of each prompt; null sends none,
-            for models that take no other than their own.
+        temperature: 0 for the likeliest solution; above 0 where several are sampled of each prompt;
+            null sends none, for models that take no other than their own.
         max_completion_tokens: Of one reply.
         token_limit_field: How the endpoint calls that limit; older ones only know `max_tokens`.
         seed: Sent (plus the sample's index) where given and the endpoint knows seeds.
         timeout_s: For one request, from its first byte to the last of its reply.
         max_retries: Tries after the first.
         max_backoff_s: Longest wait between tries, where the endpoint names none.
-        max_retry_after_s: Longest wait that the endpoint may ask for; a longer one ends the collection.
+        max_retry_after_s: Longest wait that the endpoint may ask for; a longer one ends the
+            collection.
         max_reply_bytes: Larger replies are broken off, and their prompts given up.
         extra_body: Further fields of the request, for example `{"reasoning_effort": "low"}`.
 
     Raises:
-        ConfigError: The client is not installed, the key is not in the environment, or the address holds a password.
+        ConfigError: The client is not installed, the key is not in the environment, or the address
+            holds a password.
     """
 
     def __init__(

@@ -18,12 +18,14 @@ def read_prompts(path: Path, toolbox: ToolBox, *, answers_needed: bool = True) -
     """Read prompts one by one: reference rows without the teacher's part of them.
 
     Args:
-        path: See `read_table`; `tools` may be missing, and then all that are the same for every prompt are offered.
+        path: See `read_table`; `tools` may be missing, and then all that are the same for every
+            prompt are offered.
         toolbox: Runs the tools.
         answers_needed: Refuse a prompt without an answer, since nothing could be verified.
 
     Raises:
-        DataFileError: A line is bad, has no answer where one is needed, an id again, or a tool that no backend runs.
+        DataFileError: A line is bad, has no answer where one is needed, an id again, or a tool that
+            no backend runs.
     """
     seen: set[str] = set()
     stem = path.stem.partition("?")[0]

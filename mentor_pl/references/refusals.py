@@ -51,8 +51,9 @@ class Refusal:
 
     Attributes:
         status: HTTP status, also where it only stands in the body.
-        kind: "fatal": no conversation will be taken; "conversation": this one is not taken, for what it says or
-            how long it is; "request": this one is not taken, and perhaps none is; "passing": try again.
+        kind: "fatal": no conversation will be taken; "conversation": this one is not taken, for
+            what it says or how long it is; "request": this one is not taken, and perhaps none is;
+            "passing": try again.
         meaning: What the status says, in our words; "" where it needs none.
         words: What the endpoint said, in at most 300 characters.
     """
@@ -147,7 +148,8 @@ def _codes(said: Any) -> list[str]:
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Read how long an endpoint wants not to be asked, in seconds; None where it does not say.
 
-    `Retry-After` is a number or a date (RFC 9110, 10.2.3); `retry-after-ms` is what some servers write beside it.
+    `Retry-After` is a number or a date (RFC 9110, 10.2.3); `retry-after-ms` is what some servers
+    write beside it.
     """
     for name, scale in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         value = headers.get(name)

@@ -38,8 +38,10 @@ def find_fault(
 
     Args:
         reference: To be replayed.
-        judges: Each must score 1.0; not asked where the reference has no answer or no solution to judge.
-        toolbox: Runs its calls again where given; each must succeed, and say what the solution says that it said.
+        judges: Each must score 1.0; not asked where the reference has no answer or no solution to
+            judge.
+        toolbox: Runs its calls again where given; each must succeed, and say what the solution says
+            that it said.
 
     Returns:
         The cause in few words, the same for the same cause; None for a reference that holds.

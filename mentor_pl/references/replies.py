@@ -31,8 +31,9 @@ def kind_of_end(finish_reason: Any) -> str:
     """Sort the reasons that endpoints give for the end of a reply.
 
     Returns:
-        "finished"; "length" where a limit cut it off; "broken" where the server failed in the midst of it;
-        "withheld" for any other, such as a filter: what there is of such a reply is no answer.
+        "finished"; "length" where a limit cut it off; "broken" where the server failed in the midst
+        of it; "withheld" for any other, such as a filter: what there is of such a reply is no
+        answer.
     """
     reason = finish_reason.lower() if isinstance(finish_reason, str) else "" if finish_reason is None else "?"
     if reason in _FINISHED:
@@ -43,9 +44,10 @@ def kind_of_end(finish_reason: Any) -> str:
 def message_from_reply(value: Any, where: str) -> Message:
     """Read an endpoint's message.
 
-    Taken in without a word: no role or an empty one, the deprecated `function_call`, absent types and ids, one
-    call outside a list, arguments as an object, parts that are no text. Half surrogate pairs, which can be
-    neither written nor sent, become U+FFFD. A call that cannot be understood gets a `parse_error`.
+    Taken in without a word: no role or an empty one, the deprecated `function_call`, absent types
+    and ids, one call outside a list, arguments as an object, parts that are no text. Half surrogate
+    pairs, which can be neither written nor sent, become U+FFFD. A call that cannot be understood
+    gets a `parse_error`.
 
     Args:
         value: `choices[0].message`, or what `as_it_came` made of it.
@@ -155,8 +157,8 @@ def to_be_sent(messages: Sequence[Message]) -> list[dict[str, Any]]:
 def with_own_ids(message: Message, first: int) -> Message:
     """Give calls ids of ours: unique in the attempt, and the same in every run.
 
-    They are nine characters long, as Mistral's servers want. The endpoint goes on seeing its own, where it gave
-    each call of the turn one.
+    They are nine characters long, as Mistral's servers want. The endpoint goes on seeing its own,
+    where it gave each call of the turn one.
 
     Args:
         message: A reply.

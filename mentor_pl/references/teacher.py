@@ -20,8 +20,8 @@ class ConversationRefusedError(TeacherError):
     """The teacher does not take this one conversation.
 
     Attributes:
-        common: True where others may be refused for the same cause, such as a setting; False where the cause lies
-            in this one: too long, say, or filtered.
+        common: True where others may be refused for the same cause, such as a setting; False where
+            the cause lies in this one: too long, say, or filtered.
     """
 
     def __init__(self, message: str, *, common: bool = False) -> None:
@@ -91,7 +91,8 @@ class ChatTeacher(Teacher):
             messages: The conversation so far.
             tools: The tools offered.
             sample_index: Which of several samples of this conversation.
-            key: Names this request; the same whenever it is sent again, so that an endpoint that knows such keys bills it once.
+            key: Names this request; the same whenever it is sent again, so that an endpoint that
+                knows such keys bills it once.
 
         Raises:
             Stopped: `stop` was called.

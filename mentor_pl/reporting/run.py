@@ -28,7 +28,8 @@ class Run:
     Attributes:
         folder: The folder.
         config: Every setting, resolved.
-        summary: Metrics before, after and of the teacher, by split and name; empty where the run did not end.
+        summary: Metrics before, after and of the teacher, by split and name; empty where the run
+            did not end.
         curves: Points (step, value) of every logged metric, by its name.
         trajectories: The shown ones, in order of step; each with its step, reward and scores.
         references: Those of the shown trajectories, by id; empty where their file is gone.
@@ -47,7 +48,8 @@ def read_run(folder: Path, *, max_trajectories: int) -> Run:
 
     Args:
         folder: As `mentor-pl fit` leaves it; what is missing there is missing in the report.
-        max_trajectories: How many trajectories to keep, evenly over the run's steps, whole groups at a time.
+        max_trajectories: How many trajectories to keep, evenly over the run's steps, whole groups
+            at a time.
 
     Raises:
         DataFileError: It is no run's folder.

@@ -17,7 +17,8 @@ class Answered(RewardComponent):
         r"""Say where an answer is looked for; give the same as to `Correct`.
 
         Args:
-            place: In the last message: in the last `\boxed{}`, in the only one (two are no answer), or in the whole text.
+            place: In the last message: in the last `\boxed{}`, in the only one (two are no answer),
+                or in the whole text.
         """
         self.place: AnswerPlace = place
 

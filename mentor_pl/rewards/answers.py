@@ -18,8 +18,9 @@ _BOX = re.compile(r"\\boxed\s*\{")
 def final_answer(trajectory: Trajectory, place: AnswerPlace = "last_box") -> str | None:
     """Return the answer that a trajectory ends with; None where it has none, or where the student did not finish.
 
-    Only the student's last message is read: no prompt, no tool's output, no earlier turn. Where a tool takes the answer
-    (`final_tools`), it is that call's only argument, or all of them as a JSON object.
+    Only the student's last message is read: no prompt, no tool's output, no earlier turn. Where a
+    tool takes the answer (`final_tools`), it is that call's only argument, or all of them as a JSON
+    object.
     """
     if not trajectory.finished:
         return None

@@ -26,9 +26,10 @@ class NoScore:
 class RewardComponent(ABC):
     """Scores one aspect of a trajectory. Pure and thread-safe: the same input always gives the same score.
 
-    Constructor arguments are the component's YAML keys. Judge only what the student itself sampled: `trajectory.final_text`,
-    `trajectory.tool_calls` and the executor's ledger `trajectory.tool_results`; never a prompt or the text of a tool's output.
-    Check an implementation with `mentor_pl.testing.check_reward_component`.
+    Constructor arguments are the component's YAML keys. Judge only what the student itself sampled:
+    `trajectory.final_text`, `trajectory.tool_calls` and the executor's ledger
+    `trajectory.tool_results`; never a prompt or the text of a tool's output. Check an
+    implementation with `mentor_pl.testing.check_reward_component`.
     """
 
     @abstractmethod
@@ -47,6 +48,7 @@ class RewardComponent(ABC):
         """Score all trajectories of one prompt; override to judge them together (batched models, async judges).
 
         Returns:
-            One score in [0, 1] for each trajectory, in order; `NoScore` where there is none and the student is not to blame.
+            One score in [0, 1] for each trajectory, in order; `NoScore` where there is none and the
+            student is not to blame.
         """
         return [self.score(trajectory, group.references) for trajectory in group.trajectories]

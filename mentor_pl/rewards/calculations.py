@@ -45,7 +45,8 @@ def is_name(side: str) -> bool:
 def is_worked(text: str) -> bool:
     r"""Say whether nothing is left to be worked out in numbers and lists of numbers.
 
-    A fraction is a number, and so is 2.5 * 10^6; `17 \times 23`, 2^{10}, 10!, `\sqrt{16}` and 3+4 are calculations.
+    A fraction is a number, and so is 2.5 * 10^6; `17 \times 23`, 2^{10}, 10!, `\sqrt{16}` and 3+4
+    are calculations.
     """
     return not _OPERATOR.search(_skeleton(text))
 

@@ -23,7 +23,8 @@ class CallParts:
 
     Attributes:
         name: The tool's name. A call of another tool is worth nothing, whatever its arguments.
-        keys: The names of the arguments: those in common, divided by all that one of the two calls has.
+        keys: The names of the arguments: those in common, divided by all that one of the two calls
+            has.
         values: The values: the share of the teacher's arguments that have an accepted value.
     """
 
@@ -39,9 +40,10 @@ class CallParts:
 class CallMatch(RewardComponent):
     """How well the student's calls, arguments included, agree with the teacher's; the best agreement over all references.
 
-    Each call of the teacher is paired with at most one of the student's, so that the sum over the pairs is largest. The score is
-    twice that sum divided by the number of calls of both: missing and surplus calls cost alike. Without any call on either side it
-    is 1. The parts of a call are those of ToolRL, arXiv:2504.13958, section 3.3, which adds them up; here they are averaged.
+    Each call of the teacher is paired with at most one of the student's, so that the sum over the
+    pairs is largest. The score is twice that sum divided by the number of calls of both: missing
+    and surplus calls cost alike. Without any call on either side it is 1. The parts of a call are
+    those of ToolRL, arXiv:2504.13958, section 3.3, which adds them up; here they are averaged.
     """
 
     def __init__(
@@ -55,14 +57,15 @@ class CallMatch(RewardComponent):
         """Choose what counts.
 
         Args:
-            credit: "partial" pays for parts of a call; "calls" only for calls that are wholly right; "all" only where every call
-                is right and none is missing or surplus.
+            credit: "partial" pays for parts of a call; "calls" only for calls that are wholly
+                right; "all" only where every call is right and none is missing or surplus.
             in_order: Pairs must follow one another in the teacher's order.
-            count: "executed": calls that are well formed and that no tool reported as failed; "written": all that are well formed,
-                for tasks whose calls are not run.
+            count: "executed": calls that are well formed and that no tool reported as failed;
+                "written": all that are well formed, for tasks whose calls are not run.
             parts: What name, keys and values are worth; alike unless given.
-            accepted_field: Field of a reference with the values that are accepted besides the teacher's own: a list with one object
-                for each of its calls, argument -> list of values. "" in such a list says that the argument may be left out.
+            accepted_field: Field of a reference with the values that are accepted besides the
+                teacher's own: a list with one object for each of its calls, argument -> list of
+                values. "" in such a list says that the argument may be left out.
 
         Raises:
             ConfigError: A value lies outside its range.

@@ -31,16 +31,18 @@ class Correct(RewardComponent):
         r"""Choose the judge.
 
         Args:
-            judge: "math" compares mathematical objects by math-verify (1/2 is 0.5, x+1 is 1+x) and, where the right answer is a word,
-                a date or a code, texts; "exact" always texts, whatever their case and white space; "numeric" numbers.
-            place: Where the answer is looked for in the last message: in the last `\boxed{}`, in the only one (two are no answer), or in
-                the whole text.
-            strict_lists: Compare lists, tuples, sets and intervals element by element, in order and with the same brackets, so that
-                {2,1} is not {1,2}.
+            judge: "math" compares mathematical objects by math-verify (1/2 is 0.5, x+1 is 1+x) and,
+                where the right answer is a word, a date or a code, texts; "exact" always texts,
+                whatever their case and white space; "numeric" numbers.
+            place: Where the answer is looked for in the last message: in the last `\boxed{}`, in
+                the only one (two are no answer), or in the whole text.
+            strict_lists: Compare lists, tuples, sets and intervals element by element, in order and
+                with the same brackets, so that {2,1} is not {1,2}.
             tolerance: Relative tolerance of the judge "numeric".
             timeout_s: Seconds after which the judge "math" gives up and the answer counts as wrong.
-            calculations: Let the judge "math" take an answer that is still to be worked out, 17 * 23 where 391 is right. It pays
-                a student for leaving the work to the judge instead of to a tool.
+            calculations: Let the judge "math" take an answer that is still to be worked out, 17 *
+                23 where 391 is right. It pays a student for leaving the work to the judge instead
+                of to a tool.
 
         Raises:
             ConfigError: A value lies outside its range.

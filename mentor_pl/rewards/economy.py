@@ -20,12 +20,14 @@ class Economy(RewardComponent):
     - not a success: 0
     - m = n = 0: 1
     - n = 0 < m: cos(m pi / (2 m + decay))
-    - else: sin(f pi / (2 n)) with f = 2 n m / (m + n), which is 1 at m = n and falls towards 0 as m grows
+    - else: sin(f pi / (2 n)) with f = 2 n m / (m + n), which is 1 at m = n and falls towards 0 as m
+      grows
 
     Departure: the paper counts calls, where every tool costs 1.
 
     Args:
-        success: Decides what is a success, by a score of at least 0.5; `Correct` with its defaults where left out.
+        success: Decides what is a success, by a score of at least 0.5; `Correct` with its defaults
+            where left out.
         costs: Cost of a call of each tool, at least 0; 1 where a tool is not named.
         decay: The paper's c: the larger, the more is paid where calls were not needed.
     """

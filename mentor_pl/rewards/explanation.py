@@ -41,7 +41,8 @@ class Explanation:
         reference_id: The reference that the trajectory names.
         sample_index: Its position within its group.
         reward: Its reward.
-        left_by: Name of the exit that it took, after which the terms do not count; None where it took none.
+        left_by: Name of the exit that it took, after which the terms do not count; None where it
+            took none.
         terms: Each term's share, in the program's order.
     """
 

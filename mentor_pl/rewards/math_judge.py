@@ -1,7 +1,8 @@
 """Symbolic equality of two answers by math-verify, from any thread and with a time limit that holds.
 
-math-verify limits time by `signal.alarm`: that works in the main thread only, cancels other people's alarms, and does not interrupt a
-single long operation. Here it runs in worker processes that a watchdog ends. Worker processes are as many as threads ask at once.
+math-verify limits time by `signal.alarm`: that works in the main thread only, cancels other
+people's alarms, and does not interrupt a single long operation. Here it runs in worker processes
+that a watchdog ends. Worker processes are as many as threads ask at once.
 """
 
 from __future__ import annotations
@@ -81,14 +82,16 @@ if hasattr(os, "register_at_fork"):
 def equal_in_mathematics(answer: str, gold: str, timeout_s: float = 5.0, calculations: bool = False) -> bool:
     r"""Say whether two answers, in LaTeX or plain text without `\boxed`, are one mathematical object.
 
-    Where the right answer is text (see `plain_text.is_text`), texts are compared; where both are numbers, `numbers.equal_numbers`
-    decides; all else is asked of math-verify, with the same tolerance.
+    Where the right answer is text (see `plain_text.is_text`), texts are compared; where both are
+    numbers, `numbers.equal_numbers` decides; all else is asked of math-verify, with the same
+    tolerance.
 
     Args:
         answer: The student's.
         gold: The reference's.
         timeout_s: Seconds after which the answer counts as wrong.
-        calculations: Whether an answer that is still to be worked out, 17 * 23 where 391 is right, counts as right.
+        calculations: Whether an answer that is still to be worked out, 17 * 23 where 391 is right,
+            counts as right.
 
     Raises:
         RewardError: The worker process cannot be started.

@@ -51,7 +51,8 @@ class Number:
 
     Attributes:
         value: Its exact value, as written.
-        exact: False for a decimal, which may have been rounded; True for whole numbers and fractions.
+        exact: False for a decimal, which may have been rounded; True for whole numbers and
+            fractions.
         unit: "%", "°", a currency or what stood behind it; "" where it has none.
     """
 
@@ -63,9 +64,10 @@ class Number:
 def read_number(text: str) -> Number | None:
     r"""Read a number; None where a text is none, or not finite.
 
-    Read are decorations (`**42**`, `$42$`, `42.`), signs, thousands separators (1,234 and 1 234 and `1{,}234`), exponents (2.5e+06,
-    `2.5 \times 10^6`), fractions (3/4, `\frac{3}{4}`, 1 1/2, ½), currencies, degrees, million and the like, and units. A percentage
-    is read as the number before its sign: 50% is 50. Not read are 1,2 (a list, or a decimal comma) and codes such as 00420.
+    Read are decorations (`**42**`, `$42$`, `42.`), signs, thousands separators (1,234 and 1 234 and
+    `1{,}234`), exponents (2.5e+06, `2.5 \times 10^6`), fractions (3/4, `\frac{3}{4}`, 1 1/2, ½),
+    currencies, degrees, million and the like, and units. A percentage is read as the number before
+    its sign: 50% is 50. Not read are 1,2 (a list, or a decimal comma) and codes such as 00420.
 
     >>> read_number("1 1/2").value
     Fraction(3, 2)
@@ -154,8 +156,8 @@ def _unit_name(text: str) -> str:
 def equal_numbers(a: Number, b: Number) -> bool:
     """Say whether two numbers are one: fractions exactly, decimals within `tolerance_of` the larger.
 
-    Two that name different units are different; a unit that only one names is passed over. Where only one is a percentage, its
-    share counts too: 50% is 50 and 0.5.
+    Two that name different units are different; a unit that only one names is passed over. Where
+    only one is a percentage, its share counts too: 50% is 50 and 0.5.
     """
     if a.unit and b.unit and a.unit != b.unit:
         return False
@@ -172,8 +174,9 @@ def _near(a: Fraction, b: Fraction) -> bool:
 def tolerance_of(magnitude: Any, *, whole: bool) -> Any:
     """Return by how much two decimals of this magnitude, of whatever type of number, may differ.
 
-    A millionth, of the value where that is below 1. Where one of the two is a whole number, which nobody rounds, and for large
-    numbers: what lies beyond the twelve digits that floating point surely keeps.
+    A millionth, of the value where that is below 1. Where one of the two is a whole number, which
+    nobody rounds, and for large numbers: what lies beyond the twelve digits that floating point
+    surely keeps.
     """
     noise = magnitude / 10**12
     return noise if whole else max(min(magnitude, 1) / 10**6, noise)

@@ -13,7 +13,8 @@ from mentor_pl.trajectory import Trajectory
 class Overlong(RewardComponent):
     """Soft overlong punishment, arXiv:2503.14476 eq. 13: a score for too many sampled tokens, for a term with negative weight.
 
-    0 up to `max_tokens - margin`, from there rising linearly to 1 at `max_tokens`. The paper's weight is -1.
+    0 up to `max_tokens - margin`, from there rising linearly to 1 at `max_tokens`. The paper's
+    weight is -1.
 
     Args:
         max_tokens: Tokens sampled over all turns that score 1: `data.limits.max_completion_tokens`.

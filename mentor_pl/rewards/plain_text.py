@@ -89,9 +89,9 @@ def _folded(text: str) -> str:
 def is_text(gold: str) -> bool:
     r"""Say whether a right answer is text: words, a name, a date, an address, a version, a phone number, a code.
 
-    Mathematics has LaTeX commands, operators or coefficients (2x); text has words that are no function's name, letters and
-    digits mixed as codes mix them (B7, 7B, A-12, H2O), or groups of digits that no number is written in (2024-01-05,
-    192.168.0.1, 1.2.3, 10:30, 555 0199).
+    Mathematics has LaTeX commands, operators or coefficients (2x); text has words that are no
+    function's name, letters and digits mixed as codes mix them (B7, 7B, A-12, H2O), or groups of
+    digits that no number is written in (2024-01-05, 192.168.0.1, 1.2.3, 10:30, 555 0199).
     """
     text = plain(gold)
     if "\\" in text:

@@ -50,7 +50,8 @@ class RewardTerm:
         weight: What a score of 1 is worth; negative for a penalty.
         gate: Name of another term whose (unweighted) score scales this term; none where left out.
         gate_floor: Share that is paid even where the gate's score is 0, in [0, 1].
-        success: Whether this term's score says if a trajectory succeeded, for evaluation. At most one term of a program does.
+        success: Whether this term's score says if a trajectory succeeded, for evaluation. At most
+            one term of a program does.
     """
 
     name: str
@@ -85,11 +86,12 @@ class ScoredGroup:
     """A group with the reward of each trajectory.
 
     Attributes:
-        group: What was scored, with G trajectories. One whose reward could not be told, because a judge did not answer, stands here
-            with the stop reason `INFRASTRUCTURE`.
+        group: What was scored, with G trajectories. One whose reward could not be told, because a
+            judge did not answer, stands here with the stop reason `INFRASTRUCTURE`.
         rewards: Of each trajectory, [G]; nan where it could not be told.
-        scores: Of each term by name, in the program's order: its component's score for each trajectory, [G], in [0, 1] or nan. Also of
-            trajectories that left by an exit, whose reward does not depend on them.
+        scores: Of each term by name, in the program's order: its component's score for each
+            trajectory, [G], in [0, 1] or nan. Also of trajectories that left by an exit, whose
+            reward does not depend on them.
         exits: Name of the exit that each trajectory took, [G]; None where it took none.
     """
 
@@ -122,9 +124,10 @@ class RewardProgram:
     Attributes:
         terms: The terms, at least one.
         exits: The exits, asked in order.
-        need_teacher: Names of terms that compare with a teacher's solution. For a prompt that has none they drop out, and the weights
-            of the others grow by one factor, so that the positive ones add up to what they do elsewhere. Unless named, a term counts
-            for every prompt.
+        need_teacher: Names of terms that compare with a teacher's solution. For a prompt that has
+            none they drop out, and the weights of the others grow by one factor, so that the
+            positive ones add up to what they do elsewhere. Unless named, a term counts for every
+            prompt.
     """
 
     terms: Sequence[RewardTerm]
@@ -182,7 +185,8 @@ class RewardProgram:
         """Score all attempts at one prompt.
 
         Raises:
-            RewardError: A component raised, or returned something that is not a score in [0, 1] for each trajectory.
+            RewardError: A component raised, or returned something that is not a score in [0, 1] for
+                each trajectory.
         """
         leaving = [_scores(exit_.name, exit_.unless, group) for exit_ in self.exits]
         scores = {term.name: _scores(f"reward term {term.name!r}", term.component, group) for term in self.terms}

@@ -14,16 +14,16 @@ from mentor_pl.trajectory import Trajectory
 class StateMatch(RewardComponent):
     """Compares the environment's final state with the one that is expected; the best match over all references counts.
 
-    Expected is a reference's `expected_state`, or, where it has none, the state that the teacher's calls lead to. Values
-    are compared as JSON: 3 equals 3.0, keys have no order, true is not 1.
+    Expected is a reference's `expected_state`, or, where it has none, the state that the teacher's
+    calls lead to. Values are compared as JSON: 3 equals 3.0, keys have no order, true is not 1.
     """
 
     def __init__(self, mode: Literal["exact", "share"] = "exact", ignore: list[str] | None = None) -> None:
         """Choose what is compared.
 
         Args:
-            mode: "exact" pays 1 where all values agree; "share" pays the share of values that agree, of those that
-                either state has.
+            mode: "exact" pays 1 where all values agree; "share" pays the share of values that
+                agree, of those that either state has.
             ignore: Keys of objects, at any depth, that may differ: times, generated ids.
 
         Raises:

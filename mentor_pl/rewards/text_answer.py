@@ -22,7 +22,8 @@ _CLOSED_ANSWERS = ("yes", "no", "noanswer")
 def normalised(text: str) -> str:
     """Return a text in lower case, without punctuation, articles and surplus white space.
 
-    The normalisation of SQuAD's evaluation script (arXiv:1606.05250), which HotpotQA, 2WikiMultihopQA and Bamboogle use too.
+    The normalisation of SQuAD's evaluation script (arXiv:1606.05250), which HotpotQA,
+    2WikiMultihopQA and Bamboogle use too.
     """
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
@@ -65,10 +66,12 @@ class TextAnswer(RewardComponent):
         r"""Choose the measure.
 
         Args:
-            measure: "exact" match and token "f1" of SQuAD and HotpotQA; "contains": the right answer stands in the student's.
-            place: Where the answer is looked for in the last message: in the last `\boxed{}`, in the only one (two are no answer), or
-                in the whole text.
-            max_words: With "contains", longer answers score 0: who lists everything contains everything.
+            measure: "exact" match and token "f1" of SQuAD and HotpotQA; "contains": the right
+                answer stands in the student's.
+            place: Where the answer is looked for in the last message: in the last `\boxed{}`, in
+                the only one (two are no answer), or in the whole text.
+            max_words: With "contains", longer answers score 0: who lists everything contains
+                everything.
 
         Raises:
             ConfigError: The measure is not known, or `max_words` is less than 1.

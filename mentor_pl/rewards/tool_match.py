@@ -71,20 +71,22 @@ def json_key(value: Any) -> Key:
 class ToolMatch(RewardComponent):
     """How well the tools that the student used agree with the teacher's; the best agreement over all references of the prompt.
 
-    A call counts as use only where it is well formed and the executor's ledger does not say that it failed: writing a tool's name is not
-    using it.
+    A call counts as use only where it is well formed and the executor's ledger does not say that it
+    failed: writing a tool's name is not using it.
     """
 
     def __init__(self, mode: MatchMode = "exact", ignore_unknown: bool = True, count_failed: bool = False) -> None:
         """Choose what is compared.
 
         Args:
-            mode: "exact" 1 where the sets of tool names are equal; "overlap" 1 where they share a name; "f1" of the two sets;
-                "multiset_f1" of the names with their multiplicity; "order" F1 of the longest common subsequence of names; "calls" F1 of
-                the calls, equal where name and all arguments are.
-            ignore_unknown: Leave out calls of tools that were not offered (`KnownTools` is there for them); else they count as further
-                tools.
-            count_failed: Count calls too that were malformed, raised or timed out, as the authors' release does.
+            mode: "exact" 1 where the sets of tool names are equal; "overlap" 1 where they share a
+                name; "f1" of the two sets; "multiset_f1" of the names with their multiplicity;
+                "order" F1 of the longest common subsequence of names; "calls" F1 of the calls,
+                equal where name and all arguments are.
+            ignore_unknown: Leave out calls of tools that were not offered (`KnownTools` is there
+                for them); else they count as further tools.
+            count_failed: Count calls too that were malformed, raised or timed out, as the authors'
+                release does.
 
         Raises:
             ConfigError: The mode is not known.

@@ -1,7 +1,7 @@
 """The agent loop: assistant turns, tool calls, their budgets, and why an attempt ended.
 
-One loop serves every speaker. `Episode` knows messages only; a teacher behind an endpoint uses it directly.
-`student_episode.py` adds the student's tokens; rollouts, evaluation and chat use it.
+One loop serves every speaker. `Episode` knows messages only; a teacher behind an endpoint uses it
+directly. `student_episode.py` adds the student's tokens; rollouts, evaluation and chat use it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Response:
     Attributes:
         results: One for each call of the message, in the same order; empty where it calls nothing.
         follow_up: What the user says next; None where nobody speaks.
-        lost: Whether whoever speaks for the user cannot be reached; the episode ends as `infrastructure`.
+        lost: Whether whoever speaks for the user cannot be reached; the episode ends as
+            `infrastructure`.
     """
 
     results: tuple[ToolResult, ...] = ()
@@ -40,8 +41,9 @@ class Response:
 class Episode:
     """One attempt at one prompt under way, whoever speaks.
 
-    Per turn: `take` an assistant message; where that waits for a response, `respond` (or look it up) and `resume`.
-    The episode is over once `stop_reason` is set; `finish` then returns the trajectory.
+    Per turn: `take` an assistant message; where that waits for a response, `respond` (or look it
+    up) and `resume`. The episode is over once `stop_reason` is set; `finish` then returns the
+    trajectory.
 
     Args:
         reference: The prompt, the tools that it offers, and what the user says afterwards.
@@ -98,10 +100,12 @@ class Episode:
             message: What was said and called; the ids of its calls are unique in the episode.
             completion: Its tokens, where they are known.
             prompt_ids: The tokens put before it since the last turn.
-            stop_reason: Why the episode ends with this message, whatever it calls: it was cut off, for example.
+            stop_reason: Why the episode ends with this message, whatever it calls: it was cut off,
+                for example.
 
         Returns:
-            True where the message waits for a response, which goes to `resume`; False where the episode has ended.
+            True where the message waits for a response, which goes to `resume`; False where the
+            episode has ended.
         """
         turn = Turn(prompt_ids=prompt_ids, completion=completion or Completion(), message=message)
         self.num_calls += len(message.tool_calls)
@@ -152,7 +156,8 @@ class Episode:
 
         Args:
             response: See `respond`.
-            looked_up: True where it was not asked for now, so that the tools have not seen the calls.
+            looked_up: True where it was not asked for now, so that the tools have not seen the
+                calls.
         """
         waiting, self._waiting = self._last(), None
         turn = replace(waiting, tool_results=response.results, follow_up=response.follow_up)

@@ -13,17 +13,22 @@ class RolloutLimits:
 
     Attributes:
         max_turns: Assistant turns, the answer included (`StopReason.MAX_TURNS`).
-        max_tool_calls: Tool calls over all turns; a turn that would exceed it is not run (`MAX_TOOL_CALLS`).
+        max_tool_calls: Tool calls over all turns; a turn that would exceed it is not run
+            (`MAX_TOOL_CALLS`).
         max_completion_tokens: Sampled tokens over all turns (`MAX_COMPLETION_TOKENS`).
-        max_thinking_tokens: Sampled tokens of thought over all turns (`MAX_THINKING_TOKENS`); null for no limit of its own. It is
-            counted when a turn ends: set `max_completion_tokens` to what a turn may take at most.
+        max_thinking_tokens: Sampled tokens of thought over all turns (`MAX_THINKING_TOKENS`); null
+            for no limit of its own. It is counted when a turn ends: set `max_completion_tokens` to
+            what a turn may take at most.
         max_tool_result_tokens: Tokens of one tool result; the rest is cut and a marker says so.
-        park_after_s: Seconds that decoding waits for the tools of a turn before other trajectories go on without it. Timing decides the
-            order of events, and with it the last bits of log-probabilities, only where this runs out: so it is longer than the
-            limits of local tools. Lower it where calls often hang and a seeded run need not repeat to the bit. Tools that are
-            `slow` are never waited for.
-        tool_call_timeout_s: Seconds that a call may take whose backend keeps no limit of its own; it has then failed as infrastructure.
-        max_concurrent_tools: Trajectories whose tools run at the same time, on each rank; more wait. Raise it for slow remote tools.
+        park_after_s: Seconds that decoding waits for the tools of a turn before other trajectories
+            go on without it. Timing decides the order of events, and with it the last bits of
+            log-probabilities, only where this runs out: so it is longer than the limits of local
+            tools. Lower it where calls often hang and a seeded run need not repeat to the bit.
+            Tools that are `slow` are never waited for.
+        tool_call_timeout_s: Seconds that a call may take whose backend keeps no limit of its own;
+            it has then failed as infrastructure.
+        max_concurrent_tools: Trajectories whose tools run at the same time, on each rank; more
+            wait. Raise it for slow remote tools.
     """
 
     max_turns: int = 6

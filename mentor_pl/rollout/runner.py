@@ -35,7 +35,8 @@ class RolloutRunner:
 
     Args:
         protocol: Renders and reads the student's conversations.
-        world: What the student acts in; where there are several environments, by the names that references carry.
+        world: What the student acts in; where there are several environments, by the names that
+            references carry.
         max_context: Longest conversation in tokens that the student can take.
     """
 
@@ -115,8 +116,10 @@ class RolloutRunner:
             sampling: How tokens are drawn.
             group_size: Trajectories per prompt (G).
             seed: With a prompt's reference id and a sample's index it decides every random number.
-            should_stop: Asked whenever a row moves on, and once a second while tools are waited for.
-            given: Turns that every trajectory starts behind, as if the student had sampled them: their calls are run.
+            should_stop: Asked whenever a row moves on, and once a second while tools are waited
+                for.
+            given: Turns that every trajectory starts behind, as if the student had sampled them:
+                their calls are run.
             first_sample_index: Index of a group's first sample.
 
         Returns:

@@ -71,8 +71,8 @@ class StudentEpisode:
         """Take a completion in.
 
         Returns:
-            True where it waits for a response (`Episode.respond`), which goes to `resume`; False where the episode
-            has ended.
+            True where it waits for a response (`Episode.respond`), which goes to `resume`; False
+            where the episode has ended.
         """
         parsed = self._protocol.parse(
             completion.token_ids, first_index=self.episode.num_calls, tools=self.episode.reference.tools

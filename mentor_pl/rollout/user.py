@@ -25,8 +25,10 @@ class User(ABC):
             messages: The conversation so far, ending in an assistant message that calls no tool.
 
         Returns:
-            The user's message; None where the user has nothing more to say, which ends the trajectory.
+            The user's message; None where the user has nothing more to say, which ends the
+            trajectory.
 
         Raises:
-            ToolBackendError: What speaks for the user cannot be reached; the trajectory ends as `infrastructure`.
+            ToolBackendError: What speaks for the user cannot be reached; the trajectory ends as
+                `infrastructure`.
         """

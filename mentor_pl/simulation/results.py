@@ -27,12 +27,13 @@ with what the tool returns for that call, and with nothing else: no explanation,
 class SimulatedResults(ResultSimulator):
     """Lets a language model make results up, in keeping with what the teacher and this trajectory were answered.
 
-    Each reply is on disk before it is used; the same call in the same situation always gets the same result, which is asked
-    for once. What goes wrong at the endpoint is tried again; where that fails the trajectory ends as `infrastructure`.
+    Each reply is on disk before it is used; the same call in the same situation always gets the
+    same result, which is asked for once. What goes wrong at the endpoint is tried again; where that
+    fails the trajectory ends as `infrastructure`.
 
     Args:
-        model: Who makes them up: `OpenAITeacher` for any endpoint that speaks OpenAI's chat completions, or
-            `mentor_pl.judging.local_model.LocalJudgeModel` for a model of your own.
+        model: Who makes them up: `OpenAITeacher` for any endpoint that speaks OpenAI's chat
+            completions, or `mentor_pl.judging.local_model.LocalJudgeModel` for a model of your own.
         instructions: Further words to the model, for example about the tools' world.
         cache: Journal of all replies. Remove it to have everything made up anew.
         settings: How often the model is asked, and what that may cost.

@@ -23,9 +23,11 @@ class SimulatorSettings:
     """How a simulating model is asked.
 
     Attributes:
-        budget: What may be spent in all, earlier runs with this journal included; no limit unless given.
+        budget: What may be spent in all, earlier runs with this journal included; no limit unless
+            given.
         max_asks: How often one question is put where a reply is empty or cut off.
-        max_unanswered_in_a_row: Questions in a row without an answer, in spite of every retry, after which the run ends.
+        max_unanswered_in_a_row: Questions in a row without an answer, in spite of every retry,
+            after which the run ends.
     """
 
     budget: Budget | None = None
@@ -64,7 +66,8 @@ class Simulator:
 
         Raises:
             ToolBackendError: There is no reply, and nobody's doing is to blame.
-            MentorError: No further question will be answered: the budget is spent, the key refused, the server gone.
+            MentorError: No further question will be answered: the budget is spent, the key refused,
+                the server gone.
         """
         asker = self._open()
         key = asker.key(question)

@@ -31,16 +31,17 @@ _OPENING = "Hello! How can I help you?"
 class SimulatedUser(User):
     """Speaks for the user once a reference's own follow-ups are said, until it has what it wants.
 
-    It sees what was said: not the tools, not the student's reasoning, not the system prompt. Each reply is on disk before
-    it is used; the same conversation always gets the same reply, which is asked for once. What goes wrong at the endpoint
-    is tried again; where that fails the trajectory ends as `infrastructure`, is not trained on, and never counts as a 0.
+    It sees what was said: not the tools, not the student's reasoning, not the system prompt. Each
+    reply is on disk before it is used; the same conversation always gets the same reply, which is
+    asked for once. What goes wrong at the endpoint is tried again; where that fails the trajectory
+    ends as `infrastructure`, is not trained on, and never counts as a 0.
 
     Args:
-        model: Who plays the user: `OpenAITeacher` for any endpoint that speaks OpenAI's chat completions, or
-            `mentor_pl.judging.local_model.LocalJudgeModel` for a model of your own.
+        model: Who plays the user: `OpenAITeacher` for any endpoint that speaks OpenAI's chat
+            completions, or `mentor_pl.judging.local_model.LocalJudgeModel` for a model of your own.
         instructions: Who every user is and what it wants.
-        field: Field of a reference with what its own user is and wants; it follows `instructions`. Where there are
-            neither, nobody speaks.
+        field: Field of a reference with what its own user is and wants; it follows `instructions`.
+            Where there are neither, nobody speaks.
         end: What the model writes to end the conversation.
         max_messages: Messages of the simulated user in one trajectory; then the conversation ends.
         cache: Journal of all replies. Remove it to have everything said anew.

@@ -13,7 +13,8 @@ from pathlib import Path
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside `target` to be filled; it takes the target's place at the end, and vanishes on an exception.
 
-    An older folder of that name is replaced. Beside it, because a rename is atomic only within one file system.
+    An older folder of that name is replaced. Beside it, because a rename is atomic only within one
+    file system.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.{os.getpid()}.new")

@@ -53,13 +53,14 @@ def set_chat_template(
 
     Args:
         tokenizer: The student's.
-        name: Path of a Jinja file, or "hermes"; None for the tokenizer's own. Where that one knows no tools, they become text of its own
-            turns.
+        name: Path of a Jinja file, or "hermes"; None for the tokenizer's own. Where that one knows
+            no tools, they become text of its own turns.
         student: What messages call the student.
         variables: Of the template, set for good.
 
     Raises:
-        ChatFormatError: There is no such file or name, the template has no such variable, or it cannot be used.
+        ChatFormatError: There is no such file or name, the template has no such variable, or it
+            cannot be used.
     """
     holder: Any = tokenizer  # transformers types its own fields too narrowly
     own = own_template(tokenizer)

@@ -33,20 +33,24 @@ def export_student(
 ) -> None:
     """Write the student as a folder that `from_pretrained` loads: weights, generation config, tokenizer, chat template, card.
 
-    The student itself is left as it is. A 4-bit base is dequantised, which is exact, before the adapter is added to it: adding to
-    4-bit weights would round the sum to 4 bits again.
+    The student itself is left as it is. A 4-bit base is dequantised, which is exact, before the
+    adapter is added to it: adding to 4-bit weights would round the sum to 4 bits again.
 
     Args:
-        model: A transformers model, or a `PeftModel` around one, with whole weights: gather a sharded one first.
+        model: A transformers model, or a `PeftModel` around one, with whole weights: gather a
+            sharded one first.
         tokenizer: The student's.
         output: The folder; an earlier export there is replaced, whole.
-        merge: Add the adapter to the weights. False writes the adapter alone, for `PeftModel.from_pretrained`.
-        dtype: Of the written weights; the student's own by default. The merged sum is formed in float32 and rounded once, but bfloat16
-            has 8 bits and swallows changes much smaller than the weight itself: export in float32 where that matters.
+        merge: Add the adapter to the weights. False writes the adapter alone, for
+            `PeftModel.from_pretrained`.
+        dtype: Of the written weights; the student's own by default. The merged sum is formed in
+            float32 and rounded once, but bfloat16 has 8 bits and swallows changes much smaller than
+            the weight itself: export in float32 where that matters.
         card: Text of the model card (README.md); none by default.
 
     Raises:
-        StudentError: The output is something else than an earlier export, or the student cannot be written in the form asked for.
+        StudentError: The output is something else than an earlier export, or the student cannot be
+            written in the form asked for.
     """
     if output.exists() and not any((output / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise StudentError(

@@ -15,7 +15,8 @@ class FullStudent(StudentLoader):
 
     Args:
         path: A Hugging Face folder, a hub id, or `embedded:student`.
-        **pretrained: `dtype`, `attn_implementation`, `gradient_checkpointing`, `chat_template` and `pad_token`; see `Pretrained`.
+        **pretrained: `dtype`, `attn_implementation`, `gradient_checkpointing`, `chat_template` and
+            `pad_token`; see `Pretrained`.
     """
 
     def __init__(self, path: str, **pretrained: Any) -> None:

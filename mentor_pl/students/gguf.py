@@ -13,13 +13,15 @@ from mentor_pl.students.pretrained import Pretrained
 class GgufStudent(StudentLoader):
     """Trains every weight of a model that comes as a GGUF file.
 
-    The file is converted once into an ordinary Hugging Face folder in the cache (see `converted_gguf`); that takes minutes, later
-    loads take seconds. For an adapter on top of such a file, give `gguf_file` to `LoraStudent` or `Nf4LoraStudent`.
+    The file is converted once into an ordinary Hugging Face folder in the cache (see
+    `converted_gguf`); that takes minutes, later loads take seconds. For an adapter on top of such a
+    file, give `gguf_file` to `LoraStudent` or `Nf4LoraStudent`.
 
     Args:
         path: The folder that holds the file, or a hub id.
         gguf_file: Name of the file in it.
-        **pretrained: `dtype`, `attn_implementation`, `gradient_checkpointing`, `chat_template` and `pad_token`; see `Pretrained`.
+        **pretrained: `dtype`, `attn_implementation`, `gradient_checkpointing`, `chat_template` and
+            `pad_token`; see `Pretrained`.
     """
 
     def __init__(self, path: str, gguf_file: str, **pretrained: Any) -> None:

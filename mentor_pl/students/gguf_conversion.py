@@ -24,14 +24,15 @@ _log = logging.getLogger(__name__)
 def converted_gguf(path: str, gguf_file: str, *, dtype: torch.dtype = torch.float32, cache: Path | None = None) -> Path:
     """Return the Hugging Face folder made from a GGUF file; make it first where it does not exist.
 
-    Processes that ask at once wait for the first of them. A file that changes (in size or time), another `dtype` or another
-    transformers version makes another folder.
+    Processes that ask at once wait for the first of them. A file that changes (in size or time),
+    another `dtype` or another transformers version makes another folder.
 
     Args:
         path: The folder that holds the file, or a hub id.
         gguf_file: Name of the file in it.
         dtype: Of the weights on disk. Float32 keeps what the file holds exactly.
-        cache: Where the folders lie; by default `mentor-pl/gguf` beside Hugging Face's own caches, so that HF_HOME moves them all.
+        cache: Where the folders lie; by default `mentor-pl/gguf` beside Hugging Face's own caches,
+            so that HF_HOME moves them all.
 
     Raises:
         StudentError: The file does not exist or cannot be read, or the `gguf` package is missing.
@@ -62,7 +63,8 @@ def converted_gguf(path: str, gguf_file: str, *, dtype: torch.dtype = torch.floa
 def name_special_tokens(tokenizer: Any, file: Path) -> None:
     """Give a tokenizer the special tokens that its GGUF file names.
 
-    Transformers 5.17 takes a Llama's begin of sequence for its end, and no padding at all; SmolLM2's file is of this kind.
+    Transformers 5.17 takes a Llama's begin of sequence for its end, and no padding at all;
+    SmolLM2's file is of this kind.
     """
     from gguf import GGUFReader, Keys
 

@@ -19,11 +19,15 @@ class LoraStudent(StudentLoader):
         path: A Hugging Face folder, a hub id, or `embedded:student`.
         rank: Rank of the adapter's two factors.
         alpha: The adapter's output is scaled by alpha / rank.
-        dropout: On the adapter's input. Anything but 0 makes the policy that trains another one than the policy that sampled.
-        target_modules: "all-linear" for every linear layer but the output head, a regular expression, or module name endings.
-        init_seed: Draws the first factor, so that every rank starts from the same adapter whatever else it drew before.
-        **pretrained: The model below: `dtype`, `attn_implementation`, `gradient_checkpointing`, `chat_template`, `pad_token` and
-            `gguf_file`; see `Pretrained`. The adapter is float32 whatever the `dtype`, since bfloat16 would round small updates away.
+        dropout: On the adapter's input. Anything but 0 makes the policy that trains another one
+            than the policy that sampled.
+        target_modules: "all-linear" for every linear layer but the output head, a regular
+            expression, or module name endings.
+        init_seed: Draws the first factor, so that every rank starts from the same adapter whatever
+            else it drew before.
+        **pretrained: The model below: `dtype`, `attn_implementation`, `gradient_checkpointing`,
+            `chat_template`, `pad_token` and `gguf_file`; see `Pretrained`. The adapter is float32
+            whatever the `dtype`, since bfloat16 would round small updates away.
     """
 
     def __init__(

@@ -18,19 +18,24 @@ QuantStorage = Literal["uint8", "bfloat16", "float16", "float32"]
 class Nf4LoraStudent(StudentLoader):
     """Trains a LoRA adapter on a model held in 4-bit NormalFloat; on CUDA where there is a GPU, else on CPU.
 
-    Linear layers but the output head are quantised while loading; embeddings, norms and all arithmetic have the `dtype`.
+    Linear layers but the output head are quantised while loading; embeddings, norms and all
+    arithmetic have the `dtype`.
 
     Args:
         path: A Hugging Face folder, a hub id, or `embedded:student`.
         rank: Rank of the adapter's two factors.
         alpha: The adapter's output is scaled by alpha / rank.
-        dropout: On the adapter's input. Anything but 0 makes the policy that trains another one than the policy that sampled.
-        target_modules: "all-linear" for every linear layer but the output head, a regular expression, or module name endings.
-        init_seed: Draws the first factor, so that every rank starts from the same adapter whatever else it drew before.
+        dropout: On the adapter's input. Anything but 0 makes the policy that trains another one
+            than the policy that sampled.
+        target_modules: "all-linear" for every linear layer but the output head, a regular
+            expression, or module name endings.
+        init_seed: Draws the first factor, so that every rank starts from the same adapter whatever
+            else it drew before.
         double_quant: Quantise the quantisation constants too; saves 0.37 bits a weight.
-        quant_storage: Type under which the packed bits are kept. A precision policy that casts floats, as FSDP2's does, leaves uint8 alone.
-        **pretrained: The model below: `dtype`, `attn_implementation`, `gradient_checkpointing`, `chat_template`, `pad_token` and
-            `gguf_file`; see `Pretrained`.
+        quant_storage: Type under which the packed bits are kept. A precision policy that casts
+            floats, as FSDP2's does, leaves uint8 alone.
+        **pretrained: The model below: `dtype`, `attn_implementation`, `gradient_checkpointing`,
+            `chat_template`, `pad_token` and `gguf_file`; see `Pretrained`.
     """
 
     def __init__(

@@ -26,14 +26,18 @@ class Pretrained:
     Args:
         path: A Hugging Face folder, a hub id, or `embedded:student`.
         dtype: Of the weights.
-        attn_implementation: Attention of transformers, for example "sdpa", "eager" or "flash_attention_2"; null for what the model
-            supports: sdpa where it can.
-        gradient_checkpointing: Recompute activations in the backward pass: less memory, about a third more time a step.
-        chat_template: A .jinja file, or the name of a template that we ship ("hermes"), in place of the tokenizer's own.
-        pad_token: A token of the vocabulary that pads, in place of the tokenizer's own; not the end-of-sequence token.
-        chat_template_kwargs: Variables of the chat template, for example `enable_thinking: false`; they are written into it, so that the
-            exported student needs none.
-        gguf_file: Name of a GGUF file in the folder, which then need not hold anything else; it is dequantised and cached.
+        attn_implementation: Attention of transformers, for example "sdpa", "eager" or
+            "flash_attention_2"; null for what the model supports: sdpa where it can.
+        gradient_checkpointing: Recompute activations in the backward pass: less memory, about a
+            third more time a step.
+        chat_template: A .jinja file, or the name of a template that we ship ("hermes"), in place of
+            the tokenizer's own.
+        pad_token: A token of the vocabulary that pads, in place of the tokenizer's own; not the
+            end-of-sequence token.
+        chat_template_kwargs: Variables of the chat template, for example `enable_thinking: false`;
+            they are written into it, so that the exported student needs none.
+        gguf_file: Name of a GGUF file in the folder, which then need not hold anything else; it is
+            dequantised and cached.
     """
 
     def __init__(
@@ -61,7 +65,8 @@ class Pretrained:
         """Return the tokenizer, checked.
 
         Raises:
-            StudentError: It cannot be loaded, has no pad token of its own or tokens without embeddings.
+            StudentError: It cannot be loaded, has no pad token of its own or tokens without
+                embeddings.
             ChatFormatError: Its chat template cannot be used.
         """
         source = self._source()

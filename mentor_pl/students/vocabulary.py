@@ -25,7 +25,8 @@ def generation_stops(source: str) -> tuple[int, ...]:
 def check_embeddings(tokenizer: PreTrainedTokenizerBase, source: str, student: str) -> None:
     """Refuse a tokenizer with tokens for which the model has no embeddings.
 
-    Added tokens that no template, stop token or padding uses may lie outside: they are never reached.
+    Added tokens that no template, stop token or padding uses may lie outside: they are never
+        reached.
 
     Args:
         tokenizer: With its chat template.

@@ -1,7 +1,7 @@
 """Checkers of the plugin points' contracts, for a plugin's own tests.
 
-Each raises `PluginError`, naming what was found and what the contract says. They import what they check, and no more: a reward plugin's
-test needs no torch.
+Each raises `PluginError`, naming what was found and what the contract says. They import what they
+check, and no more: a reward plugin's test needs no torch.
 """
 
 from mentor_pl.testing.chat_formats import check_tool_call_format

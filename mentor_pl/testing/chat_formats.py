@@ -29,8 +29,9 @@ def check_tool_call_format(
 ) -> None:
     """Check that a format keeps its plugin point's contract.
 
-    Every example must read back, and every beginning of it, with or without words before it, must give calls or errors, never an
-    exception. Calls are numbered on from `first_index`, hold what JSON can hold, and have no arguments where they have an error.
+    Every example must read back, and every beginning of it, with or without words before it, must
+    give calls or errors, never an exception. Calls are numbered on from `first_index`, hold what
+    JSON can hold, and have no arguments where they have an error.
 
     Args:
         form: The format.

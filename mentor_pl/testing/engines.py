@@ -22,9 +22,9 @@ def check_rollout_engine(
 ) -> None:
     """Check that an engine keeps its plugin point's contract; does not close it.
 
-    Completions must keep their budget, end with the stop token where they say so, carry the version of the weights and the
-    log-probabilities that `model` itself gives its tokens (temperature 1), and not depend on what else is generated beside them. A row
-    must continue.
+    Completions must keep their budget, end with the stop token where they say so, carry the version
+    of the weights and the log-probabilities that `model` itself gives its tokens (temperature 1),
+    and not depend on what else is generated beside them. A row must continue.
 
     Args:
         engine: The engine.

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 def check_environment(environment: Environment, *, teacher_succeeds: bool = True) -> list[Reference]:
     """Check that an environment keeps its plugin point's contract; closes its tools.
 
-    It must bring tools and a reward, and give the same references each time, at least one, with an id each. Every
-    tool that they offer needs a backend. References must survive being written to a file. Where they hold a teacher's
-    solution, the reward's success term must pay it 1: what the teacher shows is what is asked for.
+    It must bring tools and a reward, and give the same references each time, at least one, with an
+    id each. Every tool that they offer needs a backend. References must survive being written to a
+    file. Where they hold a teacher's solution, the reward's success term must pay it 1: what the
+    teacher shows is what is asked for.
 
     Args:
         environment: The environment; make it small.

@@ -85,8 +85,9 @@ def awkward_trajectories() -> Iterator[Case]:
 def check_reward_component(component: RewardComponent, cases: Sequence[Case] = ()) -> None:
     """Check that a component keeps its plugin point's contract on awkward trajectories and on your own.
 
-    It must score every one in [0, 1], alone and in a group alike, always the same, from several threads at once, and whatever stands in a
-    prompt or in a tool's output. What the scores should *be* is for your own asserts.
+    It must score every one in [0, 1], alone and in a group alike, always the same, from several
+    threads at once, and whatever stands in a prompt or in a tool's output. What the scores should
+    *be* is for your own asserts.
 
     Args:
         component: The component.

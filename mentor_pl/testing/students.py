@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 def check_student_loader(loader: StudentLoader) -> None:
     """Check that a loader keeps its plugin point's contract; loads the model once.
 
-    The tokenizer must have a pad token and a chat template that renders tools and tool calls in a format that is known; the model must
-    have parameters to train, embeddings for every token, and finite logits.
+    The tokenizer must have a pad token and a chat template that renders tools and tool calls in a
+    format that is known; the model must have parameters to train, embeddings for every token, and
+    finite logits.
 
     Args:
         loader: The loader.

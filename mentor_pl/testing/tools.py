@@ -20,10 +20,11 @@ def check_tool_backend(
 ) -> None:
     """Check that a backend keeps its plugin point's contract; does not close it.
 
-    Its specs must be constant, named once each, with JSON Schema for their arguments. A malformed call, one of an
-    unknown tool and one with nonsense for arguments must come back as failed results and not raise. Sessions must run
-    side by side, and so must the calls of one session where the backend is `parallel`. A state must be JSON, and is
-    told only by a backend that says so.
+    Its specs must be constant, named once each, with JSON Schema for their arguments. A malformed
+    call, one of an unknown tool and one with nonsense for arguments must come back as failed
+    results and not raise. Sessions must run side by side, and so must the calls of one session
+    where the backend is `parallel`. A state must be JSON, and is told only by a backend that says
+    so.
 
     Args:
         backend: The backend.

@@ -1,6 +1,7 @@
 """The twelve arithmetic tools of MENTOR (arXiv:2510.18383), as plain typed functions.
 
-Whole results are integers, others are rounded to ten decimals, so that what a student reads is short and exact.
+Whole results are integers, others are rounded to ten decimals, so that what a student reads is
+short and exact.
 """
 
 from __future__ import annotations

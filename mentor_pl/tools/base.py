@@ -17,9 +17,12 @@ class ToolSession:
     """A backend's side of one trajectory.
 
     Attributes:
-        run: Runs one call. Called from any thread; never twice at once, unless the backend is `parallel`.
-        state: Returns the present state of what the tools act upon, as JSON. None where there is none to tell.
-        score: Returns how well the present state serves the task, in [0, 1]. None where the tools do not judge.
+        run: Runs one call. Called from any thread; never twice at once, unless the backend is
+            `parallel`.
+        state: Returns the present state of what the tools act upon, as JSON. None where there is
+            none to tell.
+        score: Returns how well the present state serves the task, in [0, 1]. None where the tools
+            do not judge.
     """
 
     run: Callable[[ToolCall], ToolResult]
@@ -34,9 +37,10 @@ class ToolSession:
 class ToolBackend(ABC):
     """Offers tools and runs their calls. Constructor arguments are the backend's YAML keys.
 
-    What the caller gets wrong (bad arguments, code that raises or hangs) comes back as a `ToolResult` with its
-    `status`; only failed infrastructure raises `ToolBackendError`. Sessions of many trajectories run at once.
-    Check an implementation with `mentor_pl.testing.check_tool_backend`.
+    What the caller gets wrong (bad arguments, code that raises or hangs) comes back as a
+    `ToolResult` with its `status`; only failed infrastructure raises `ToolBackendError`. Sessions
+    of many trajectories run at once. Check an implementation with
+    `mentor_pl.testing.check_tool_backend`.
     """
 
     slow: bool = False
@@ -73,8 +77,9 @@ class ToolBackend(ABC):
         """Open a session for one trajectory; state that the tools keep between calls lives and dies with it.
 
         Args:
-            reference: The prompt: its tools, its first state (`initial_state`) and its further `fields`. None for a
-                session without a prompt, of a backend whose tools do not differ from prompt to prompt.
+            reference: The prompt: its tools, its first state (`initial_state`) and its further
+                `fields`. None for a session without a prompt, of a backend whose tools do not
+                differ from prompt to prompt.
         """
 
     def close(self) -> None:  # noqa: B027 - optional to override

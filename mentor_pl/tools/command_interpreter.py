@@ -26,14 +26,18 @@ from mentor_pl.tools.threads import check_workers
 class CommandInterpreter(ToolBackend):
     """Runs a command for each call, which reads Python from its standard input and confines it: as safe as that command is.
 
-    The same tool as `PythonInterpreter`, for machines where that one's kernel features are missing. Time and output are limited here;
-    everything else is the command's affair, and so is ending with the trainer (`bwrap --die-with-parent`, `docker run --rm --init`).
+    The same tool as `PythonInterpreter`, for machines where that one's kernel features are missing.
+    Time and output are limited here; everything else is the command's affair, and so is ending with
+    the trainer (`bwrap --die-with-parent`, `docker run --rm --init`).
 
     Args:
-        command: Program and arguments, for example `[bwrap, --unshare-all, --die-with-parent, --ro-bind, /usr, /usr, ..., python3, "-"]`
-            or `[docker, run, --rm, -i, --network=none, "python:3.12-slim", python, "-"]`.
-        timeout_s: Wall-clock seconds of one call, after which the command's process group is killed.
-        max_output_chars: Longer output is cut, with a line that says so; a call that prints over a million bytes is stopped.
+        command: Program and arguments, for example `[bwrap, --unshare-all, --die-with-parent,
+            --ro-bind, /usr, /usr, ..., python3, "-"]` or `[docker, run, --rm, -i, --network=none,
+            "python:3.12-slim", python, "-"]`.
+        timeout_s: Wall-clock seconds of one call, after which the command's process group is
+            killed.
+        max_output_chars: Longer output is cut, with a line that says so; a call that prints over a
+            million bytes is stopped.
         workers: How many calls run at once.
         name: The tool's name.
 

@@ -13,12 +13,13 @@ from mentor_pl.tools.prompt_tools import PromptTools
 class DeclaredTools(PromptTools):
     """Takes the tools that each prompt describes, and runs none of them.
 
-    A call is checked against its schema. One that fits ends the trajectory (`StopReason.CALLED`, which counts as
-    finished); one that does not is an error that the student reads, and may mend in its next turn. What a call is
-    worth is the reward's to say, for example `CallMatch`.
+    A call is checked against its schema. One that fits ends the trajectory (`StopReason.CALLED`,
+    which counts as finished); one that does not is an error that the student reads, and may mend in
+    its next turn. What a call is worth is the reward's to say, for example `CallMatch`.
 
     Args:
-        described_by: Describes tools that a prompt only names; runs nothing. Closed together with this one.
+        described_by: Describes tools that a prompt only names; runs nothing. Closed together with
+            this one.
     """
 
     parallel = True

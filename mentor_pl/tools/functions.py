@@ -20,23 +20,28 @@ from mentor_pl.tools.workers.process import FunctionWorker, Question, SessionChi
 class PythonFunctions(ToolBackend):
     """Offers a module's typed functions, or the methods of a class with one instance per trajectory.
 
-    Arguments are validated against the type hints, tools are looked up by name (no source text is ever built), and run in processes
-    that are killed and replaced when a call hangs or crashes. The functions themselves are trusted code: this is no sandbox.
+    Arguments are validated against the type hints, tools are looked up by name (no source text is
+    ever built), and run in processes that are killed and replaced when a call hangs or crashes. The
+    functions themselves are trusted code: this is no sandbox.
 
     Args:
-        module: Import path (`my_package.tools`) or path of a `.py` file. With `:Class` behind it, the tools are the class's public
-            methods and each trajectory gets an instance of its own, in a process of its own: what it keeps between calls is its state.
-            A constructor with a parameter `initial_state` is given that of the reference (None where it has none). The methods
-            `state()`, which returns the state as JSON, and `score()`, which judges it in [0, 1], are no tools; they are asked at
-            the trajectory's end.
-        functions: Names to offer; by default `__all__`, or else every public function that the module defines.
+        module: Import path (`my_package.tools`) or path of a `.py` file. With `:Class` behind it,
+            the tools are the class's public methods and each trajectory gets an instance of its
+            own, in a process of its own: what it keeps between calls is its state. A constructor
+            with a parameter `initial_state` is given that of the reference (None where it has
+            none). The methods `state()`, which returns the state as JSON, and `score()`, which
+            judges it in [0, 1], are no tools; they are asked at the trajectory's end.
+        functions: Names to offer; by default `__all__`, or else every public function that the
+            module defines.
         timeout_s: Seconds that one call may take before it is killed.
-        workers: Processes for plain functions, and so how many calls run at once. Started as needed. A class needs one only.
+        workers: Processes for plain functions, and so how many calls run at once. Started as
+            needed. A class needs one only.
         max_output_chars: Longer output is cut, with a line that says so.
         slow: True where the functions wait on something remote; see `ToolBackend.slow`.
 
     Raises:
-        ConfigError: The module cannot be imported, or a function lacks what a spec needs; names both.
+        ConfigError: The module cannot be imported, or a function lacks what a spec needs; names
+            both.
     """
 
     def __init__(

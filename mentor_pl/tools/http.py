@@ -27,22 +27,25 @@ _REMEDY = "list the host in HTTP.private_hosts if that is meant"
 class HTTP(ToolBackend):
     """Calls fixed endpoints. The student chooses arguments, never a host: what is not declared here cannot be reached.
 
-    A host whose address is private, loopback or link-local is refused unless listed, redirects are not followed, proxies from the
-    environment are not used, and one deadline covers the whole of a call.
+    A host whose address is private, loopback or link-local is refused unless listed, redirects are
+    not followed, proxies from the environment are not used, and one deadline covers the whole of a
+    call.
 
     Args:
         endpoints: One tool each.
         openapi: OpenAPI 3 file, JSON or YAML, whose operations become tools too.
         operations: Which operations of it, by `operationId`; all by default.
         base_url: In place of the first server that the file names.
-        headers_from_env: Header name to environment variable, for keys. They go to every endpoint and are never shown.
+        headers_from_env: Header name to environment variable, for keys. They go to every endpoint
+            and are never shown.
         private_hosts: Hosts that may have private addresses, for example `localhost`.
         timeout_s: Seconds for the whole of a call.
         max_bytes: Where reading an answer stops.
         max_output_chars: Longer output is cut, with a line that says so.
 
     Raises:
-        ConfigError: Nothing is declared, a declaration is wrong, or an environment variable is not set.
+        ConfigError: Nothing is declared, a declaration is wrong, or an environment variable is not
+            set.
     """
 
     slow = True

@@ -28,25 +28,31 @@ MAX_OUTPUT_BYTES = 1 << 20
 class PythonInterpreter(ToolBackend):
     """Runs Python that an untrained model wrote, each call in a confined process of its own.
 
-    No network, no other processes, no files but the standard library (to read) and a small empty working directory. How a call ended is
-    decided outside the process that ran it. The value of a last expression is shown, as in a notebook.
+    No network, no other processes, no files but the standard library (to read) and a small empty
+    working directory. How a call ended is decided outside the process that ran it. The value of a
+    last expression is shown, as in a notebook.
 
     Args:
         timeout_s: Wall-clock seconds of one call.
         memory_mb: Address space of one call.
         disk_mb: Size of the working directory, and of any file in it.
-        max_output_chars: Longer output is cut, with a line that says so; a call that prints over a million bytes is stopped.
-        workers: How many calls run at once; processes for them are started as needed. With `keep_variables` any number of sessions runs
-            at once, in processes forked by so many zygotes.
+        max_output_chars: Longer output is cut, with a line that says so; a call that prints over a
+            million bytes is stopped.
+        workers: How many calls run at once; processes for them are started as needed. With
+            `keep_variables` any number of sessions runs at once, in processes forked by so many
+            zygotes.
         keep_variables: True keeps variables, imports and files between the calls of one trajectory.
-        packages: Installed distributions that code may import beside the standard library, with all that they need themselves.
-        preload: Modules that are imported already when code starts, which makes calls that use them faster.
-        namespaces: False does without user, network, process and mount namespaces even where the host grants them; code then has no
-            directory to write to.
+        packages: Installed distributions that code may import beside the standard library, with all
+            that they need themselves.
+        preload: Modules that are imported already when code starts, which makes calls that use them
+            faster.
+        namespaces: False does without user, network, process and mount namespaces even where the
+            host grants them; code then has no directory to write to.
         name: The tool's name.
 
     Raises:
-        ConfigError: This machine cannot confine code, a package is not installed, or a limit is not above 0.
+        ConfigError: This machine cannot confine code, a package is not installed, or a limit is not
+            above 0.
     """
 
     def __init__(

@@ -16,7 +16,8 @@ class PromptTools(ToolBackend):
     """Base of a backend that takes the tools of a prompt, described by itself or, where it only names them, by a backend.
 
     Args:
-        described_by: Describes tools that a prompt only names; runs nothing. Closed together with this one.
+        described_by: Describes tools that a prompt only names; runs nothing. Closed together with
+            this one.
     """
 
     per_prompt = True

@@ -34,23 +34,30 @@ else:
 class PythonSource(PromptTools):
     """Runs the tools of a prompt by Python source that its reference holds, as the authors' `env` does.
 
-    The source defines a function for each of the prompt's tools. It is run once for each trajectory, in a confined process of
-    its own (see `PythonInterpreter`), and its variables are the trajectory's state. A call is checked against the tool's
-    schema; then the function is called with the arguments by name. A text that it returns is shown as it is, anything else
-    as JSON; what it prints is shown where it returns nothing. What it raises is an error that the student reads.
+    The source defines a function for each of the prompt's tools. It is run once for each
+    trajectory, in a confined process of its own (see `PythonInterpreter`), and its variables are
+    the trajectory's state. A call is checked against the tool's schema; then the function is called
+    with the arguments by name. A text that it returns is shown as it is, anything else as JSON;
+    what it prints is shown where it returns nothing. What it raises is an error that the student
+    reads.
 
     Args:
-        field: Field of the reference's row that holds the source. Prompts without it have no tools here.
+        field: Field of the reference's row that holds the source. Prompts without it have no tools
+            here.
         timeout_s: Wall-clock seconds of one call, and of running the source.
         memory_mb: Address space of one trajectory's process.
         max_output_chars: Longer results are cut, with a line that says so.
-        workers: Zygotes from which the processes are forked; any number of trajectories runs at once.
-        packages: Installed distributions that the source may import beside the standard library, with all that they need.
+        workers: Zygotes from which the processes are forked; any number of trajectories runs at
+            once.
+        packages: Installed distributions that the source may import beside the standard library,
+            with all that they need.
         preload: Modules that are imported already, which makes source that uses them start faster.
-        described_by: Describes tools that a prompt only names; runs nothing. Closed together with this one.
+        described_by: Describes tools that a prompt only names; runs nothing. Closed together with
+            this one.
 
     Raises:
-        ConfigError: This machine cannot confine code, a package is not installed, or a limit is not above 0.
+        ConfigError: This machine cannot confine code, a package is not installed, or a limit is not
+            above 0.
     """
 
     stateful = True

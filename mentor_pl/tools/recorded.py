@@ -23,20 +23,24 @@ _LASTING = (ToolStatus.OK, ToolStatus.ERROR)
 class Recorded(ToolBackend):
     """Replays what another backend answered before to the same call in the same state, and records what it answers now.
 
-    A call is the same where tool, arguments, `version` and state are. Where the backend keeps state within a session, the state is all
-    that happened in the session so far; when a new call follows replayed ones, those are first run again, so that it meets the state
-    that it should. Timeouts and infrastructure failures are not recorded.
+    A call is the same where tool, arguments, `version` and state are. Where the backend keeps state
+    within a session, the state is all that happened in the session so far; when a new call follows
+    replayed ones, those are first run again, so that it meets the state that it should. Timeouts
+    and infrastructure failures are not recorded.
 
     Args:
         backend: Whose calls to record. Closed together with this one.
-        path: Record file, JSON Lines, made where it does not exist. Several processes may append to it at once.
-        impure: Tools whose answers change by themselves (a clock, a random draw), or that change the world outside the session (an order
-            placed). They always run, and are not recorded.
-        version: Any text; change it when the tools do, and what was recorded for another version is not replayed.
+        path: Record file, JSON Lines, made where it does not exist. Several processes may append to
+            it at once.
+        impure: Tools whose answers change by themselves (a clock, a random draw), or that change
+            the world outside the session (an order placed). They always run, and are not recorded.
+        version: Any text; change it when the tools do, and what was recorded for another version is
+            not replayed.
         only_replay: True runs nothing: a call that is not on record is a `ConfigError`.
 
     Raises:
-        ConfigError: The backend cannot be recorded, `impure` names a tool that it does not offer, or a file to replay from does not exist.
+        ConfigError: The backend cannot be recorded, `impure` names a tool that it does not offer,
+            or a file to replay from does not exist.
         DataFileError: A line of the file cannot be used; names file and line.
     """
 
@@ -152,7 +156,8 @@ def read_record(path: Path) -> dict[str, dict[str, Any]]:
     """Read a record file: the answers by the key of their question; none where there is no file.
 
     Raises:
-        DataFileError: A line cannot be used. An unfinished last one is left out: a killed run may leave it.
+        DataFileError: A line cannot be used. An unfinished last one is left out: a killed run may
+            leave it.
     """
     answers: dict[str, dict[str, Any]] = {}
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []

@@ -22,10 +22,12 @@ _MAX_BYTES = 8 << 20
 class RemoteSearch(ToolBackend):
     """Asks a retrieval server: `POST url` with `{"query", "top_n", "return_score": false}`, answered by a list of documents.
 
-    A document is an object with `contents`, or with `text` and perhaps `title`; a list under `result` is taken as well.
+    A document is an object with `contents`, or with `text` and perhaps `title`; a list under
+    `result` is taken as well.
 
     Args:
-        url: Address of the search endpoint, for example `http://localhost:8000/search`. Its host may be private: it is named here.
+        url: Address of the search endpoint, for example `http://localhost:8000/search`. Its host
+            may be private: it is named here.
         top_k: How many passages to show.
         max_passage_chars: Where a passage is cut.
         timeout_s: Seconds for the whole of a call.

@@ -18,14 +18,18 @@ from mentor_pl.tools.results import failed
 class ReplayedTools(PromptTools):
     """Answers a call with what the teacher got for the same call in the prompt's reference. Runs nothing.
 
-    Calls are the same where tool and arguments are. Arguments are compared as JSON values: 3 equals 3.0, keys have no
-    order, true is not 1. Where the teacher made a call several times, its results come in order, and the last one again.
-    Any other call is an error: there is no such result in the transcript. With `otherwise` a result is made up for it.
+    Calls are the same where tool and arguments are. Arguments are compared as JSON values: 3 equals
+    3.0, keys have no order, true is not 1. Where the teacher made a call several times, its results
+    come in order, and the last one again. Any other call is an error: there is no such result in
+    the transcript. With `otherwise` a result is made up for it.
 
     Args:
-        ignored_arguments: Arguments that may differ, by tool: `{search: [page_size]}`. The tool "*" stands for all.
-        described_by: Describes tools that a prompt only names; runs nothing. Closed together with this one.
-        otherwise: Makes up the result of any other call, for example `mentor_pl.simulation.results.SimulatedResults`.
+        ignored_arguments: Arguments that may differ, by tool: `{search: [page_size]}`. The tool "*"
+            stands for all.
+        described_by: Describes tools that a prompt only names; runs nothing. Closed together with
+            this one.
+        otherwise: Makes up the result of any other call, for example
+            `mentor_pl.simulation.results.SimulatedResults`.
     """
 
     stateful = True

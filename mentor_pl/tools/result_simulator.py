@@ -25,5 +25,6 @@ class ResultSimulator(ABC):
             earlier: This trajectory's calls so far, each with what it was answered.
 
         Raises:
-            ToolBackendError: What makes results up cannot be reached; the trajectory ends as `infrastructure`.
+            ToolBackendError: What makes results up cannot be reached; the trajectory ends as
+                `infrastructure`.
         """

@@ -20,8 +20,8 @@ from mentor_pl.tools.results import failed, refused
 class Search(ToolBackend):
     """Finds the passages of a JSON Lines corpus that fit a query best, by BM25 (the `bm25s` library).
 
-    Each line is an object with `contents` (FlashRAG's form: title, line break, text), or `text` and perhaps `title`.
-    Equal scores keep the order of the file, so that a seeded run repeats.
+    Each line is an object with `contents` (FlashRAG's form: title, line break, text), or `text` and
+    perhaps `title`. Equal scores keep the order of the file, so that a seeded run repeats.
 
     Args:
         corpus: Path of the corpus. It is indexed at start and held in memory.

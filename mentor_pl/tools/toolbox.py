@@ -17,12 +17,15 @@ class ToolBox:
     """The tools of all backends, by name.
 
     Args:
-        backends: In the order in which their tools are offered. Owned from here on: `close` closes them. Where a
-            prompt's tool is offered by a backend with fixed tools and by one whose tools differ from prompt to
-            prompt, the fixed one runs it; of several of the latter the first.
-        final_tools: Names of tools whose call ends the trajectory, and whose arguments are its answer.
-        call_timeout_s: Seconds that any call may take. Backends have shorter limits of their own, which are the
-            caller's to keep; one that does not keep its own has failed as infrastructure.
+        backends: In the order in which their tools are offered. Owned from here on: `close` closes
+            them. Where a prompt's tool is offered by a backend with fixed tools and by one whose
+            tools differ from prompt to prompt, the fixed one runs it; of several of the latter the
+            first.
+        final_tools: Names of tools whose call ends the trajectory, and whose arguments are its
+            answer.
+        call_timeout_s: Seconds that any call may take. Backends have shorter limits of their own,
+            which are the caller's to keep; one that does not keep its own has failed as
+            infrastructure.
 
     Raises:
         ConfigError: Two backends offer tools of one name, or the time limit is not above 0.
@@ -84,8 +87,10 @@ class ToolBox:
         """Open a session for one trajectory; a backend's own session opens with the first call to it.
 
         Args:
-            reference: The prompt, whose tools may be called. None offers every tool that is the same for all prompts.
-            call_timeout_s: Seconds that any call of this session may take; the tool box's own limit unless given.
+            reference: The prompt, whose tools may be called. None offers every tool that is the
+                same for all prompts.
+            call_timeout_s: Seconds that any call of this session may take; the tool box's own limit
+                unless given.
         """
         with ExitStack() as stack:
             yield ToolBoxSession(

@@ -25,8 +25,9 @@ _ATTEMPTS = 2
 class ToolBoxSession:
     """Runs the calls of one trajectory. What a caller gets wrong never raises.
 
-    A malformed, unknown or not offered call is an error that runs nothing. Failed infrastructure, tried twice, and a
-    call that keeps no time limit are results with that status. A backend that breaks its contract raises `PluginError`.
+    A malformed, unknown or not offered call is an error that runs nothing. Failed infrastructure,
+    tried twice, and a call that keeps no time limit are results with that status. A backend that
+    breaks its contract raises `PluginError`.
 
     Args:
         reference: The prompt, or None.

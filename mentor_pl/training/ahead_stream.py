@@ -21,9 +21,10 @@ from mentor_pl.training.stream import RolloutStream
 class AheadRolloutStream(RolloutStream):
     """A `RolloutStream` that has the next round sampled in a thread, by an engine that holds weights of its own.
 
-    A round is sampled with the weights that the round before it began with: the engine takes them over between two rollouts, in the
-    trainer's thread, since that is a matter of all ranks. The first round of an epoch, and the first one after resuming, has present
-    weights; an evaluation between epochs thus finds the engine free. Prompts and seeds are those of a `RolloutStream`.
+    A round is sampled with the weights that the round before it began with: the engine takes them
+    over between two rollouts, in the trainer's thread, since that is a matter of all ranks. The
+    first round of an epoch, and the first one after resuming, has present weights; an evaluation
+    between epochs thus finds the engine free. Prompts and seeds are those of a `RolloutStream`.
 
     Args:
         trainer: Whose ranks share the work.

@@ -21,7 +21,8 @@ class Segment:
 
     Attributes:
         prefix: Half-open range of the common prompt.
-        suffixes: Half-open range of each sample's own tokens, in order, directly behind one another.
+        suffixes: Half-open range of each sample's own tokens, in order, directly behind one
+            another.
     """
 
     prefix: tuple[int, int]
@@ -36,24 +37,31 @@ class PolicyBatch:
         input_ids: [B, T].
         position_ids: Position of each token in its own sequence, [B, T].
         attention_mask: True at real tokens, [B, T].
-        segments: For a packed batch (B = 1) who may see whom; None for a padded one, where each row is one sample.
-        target_positions: Index into the flattened [B * T] of the position that predicts each trained token, [N].
+        segments: For a packed batch (B = 1) who may see whom; None for a padded one, where each row
+            is one sample.
+        target_positions: Index into the flattened [B * T] of the position that predicts each
+            trained token, [N].
         target_ids: The trained tokens, [N].
         sampling_logprobs: [N].
         advantages: [N].
         source: Whose each trained token is, a value of `Source`, [N].
-        trajectory_index: Which trajectory of the micro-batch each trained token belongs to, from 0 on, [N].
+        trajectory_index: Which trajectory of the micro-batch each trained token belongs to, from 0
+            on, [N].
         num_loss_tokens: Trained tokens in the whole optimiser step: all ranks, all micro-batches.
-        num_imitated_tokens: Tokens of `Source.IMITATED` in the whole step, which `num_loss_tokens` and the following leave out.
+        num_imitated_tokens: Tokens of `Source.IMITATED` in the whole step, which `num_loss_tokens`
+            and the following leave out.
         num_trajectories: Trajectories with trained tokens in the whole step.
         mean_sampling_logprob: Of the step's trained tokens.
         mean_advantage: Of the step's trained tokens.
         temperature: The one that the trained tokens were sampled at.
-        old_logprobs: Of the trained policy at the start of the round, [N]; None where its own forward pass can tell, because the round
-            is one step, and where nobody asks.
-        scored_groups: Every group of the rollout, for callbacks; only in its first micro-batch, else empty.
-        rollout_metrics: What the rollout measured of itself (seconds, counts); where `scored_groups` are.
-        rollout_sums: What it measured of each environment, where there are several: a sum and the number of values.
+        old_logprobs: Of the trained policy at the start of the round, [N]; None where its own
+            forward pass can tell, because the round is one step, and where nobody asks.
+        scored_groups: Every group of the rollout, for callbacks; only in its first micro-batch,
+            else empty.
+        rollout_metrics: What the rollout measured of itself (seconds, counts); where
+            `scored_groups` are.
+        rollout_sums: What it measured of each environment, where there are several: a sum and the
+            number of values.
     """
 
     input_ids: Tensor
@@ -196,7 +204,8 @@ def step_statistics(
     """Return the fields of a `PolicyBatch` that describe its whole step.
 
     Args:
-        tokens: Trained tokens of students' and teachers' trajectories that are compared, over all ranks.
+        tokens: Trained tokens of students' and teachers' trajectories that are compared, over all
+            ranks.
         imitated: Tokens that are imitated.
         trajectories: Trajectories that are compared and have trained tokens.
         sampled: Trained tokens that the student sampled.

@@ -26,7 +26,8 @@ DIGESTS = "digests.json"
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, flushes to disk, then replaces: either the old checkpoint is there or the whole new one.
 
-    Lightning's own writes its temporary file wherever TMPDIR lies; across file systems the last move is a copy that a kill can cut off.
+    Lightning's own writes its temporary file wherever TMPDIR lies; across file systems the last
+    move is a copy that a kill can cut off.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # type: ignore[override]

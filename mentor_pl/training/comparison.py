@@ -21,10 +21,11 @@ class GroupComparison:
     """Compares the trajectories of a group and lays them out as samples.
 
     Attributes:
-        reward: The program that scores the groups; where there are several environments, of each by its name.
+        reward: The program that scores the groups; where there are several environments, of each by
+            its name.
         advantages: Compares them.
-        mask_truncated: Whether trajectories that a budget cut off are left out of the loss. They still count in their group's
-            statistics.
+        mask_truncated: Whether trajectories that a budget cut off are left out of the loss. They
+            still count in their group's statistics.
         guidance: What the teacher adds to a group.
         solution: Lays a reference's solution out; None where it has none, or one that is too long.
     """

@@ -16,10 +16,13 @@ class Reading:
     """How references are read, and what becomes of those that are too long.
 
     Attributes:
-        overlong_prompts: What to do with a prompt (for `train_on: references`, a solution too) that does not fit into the
-            student's context, where a prompt needs room for one more token: `error`, or `skip` and count.
-        imitate_reasoning: Whether the teacher's reasoning is imitated, too, where the references keep it.
-        max_bad_lines: Broken lines of a reference file that are left out with a warning before it becomes an error.
+        overlong_prompts: What to do with a prompt (for `train_on: references`, a solution too) that
+            does not fit into the student's context, where a prompt needs room for one more token:
+            `error`, or `skip` and count.
+        imitate_reasoning: Whether the teacher's reasoning is imitated, too, where the references
+            keep it.
+        max_bad_lines: Broken lines of a reference file that are left out with a warning before it
+            becomes an error.
     """
 
     overlong_prompts: Literal["error", "skip"] = "error"
@@ -32,7 +35,8 @@ class ContextRoom:
 
     Args:
         runner: Renders prompts; knows the context's length.
-        reading: What becomes of what is too long, and whether solutions keep the teacher's reasoning.
+        reading: What becomes of what is too long, and whether solutions keep the teacher's
+            reasoning.
     """
 
     def __init__(self, runner: RolloutRunner, reading: Reading) -> None:

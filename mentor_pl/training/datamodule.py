@@ -41,24 +41,30 @@ class MentorDataModule(LightningDataModule):
     """Serves training batches and evaluation attempts.
 
     Args:
-        references: Reference file to train on, where there is one environment; `embedded:...` names one of ours.
-        tools: Tool backends of every environment that names none; student and teacher are offered the same tools.
-        reward: The reward program of every environment that names none; evaluation measures its terms, too. Not needed for
-            `train_on: references`.
-        final_tools: Tools whose call ends the trajectory, and whose arguments are its answer; they go along with `tools`.
+        references: Reference file to train on, where there is one environment; `embedded:...` names
+            one of ours.
+        tools: Tool backends of every environment that names none; student and teacher are offered
+            the same tools.
+        reward: The reward program of every environment that names none; evaluation measures its
+            terms, too. Not needed for `train_on: references`.
+        final_tools: Tools whose call ends the trajectory, and whose arguments are its answer; they
+            go along with `tools`.
         limits: Budgets of each trajectory, in every environment that names none.
-        user: Speaks with the student once a reference's own follow-ups are said, in every environment that names none.
+        user: Speaks with the student once a reference's own follow-ups are said, in every
+            environment that names none.
         metrics: Further metrics of every evaluation split that names none.
         train: The environments to train on, instead of `references`.
-        evaluation: Reference file, or environment, of each evaluation split, by its name. What a split does not name it
-            takes from the training environment.
-        train_on: `rollouts` lets the student explore; `references` imitates the teacher's solutions.
+        evaluation: Reference file, or environment, of each evaluation split, by its name. What a
+            split does not name it takes from the training environment.
+        train_on: `rollouts` lets the student explore; `references` imitates the teacher's
+            solutions.
         group_size: Trajectories per prompt (G).
         prompts_per_round: Prompts tried between two syncs of the weights, over all ranks.
         round: How a round is trained on.
         sampling: How the student explores.
         advantages: Compares the trajectories of a group.
-        guidance: What the teacher adds beyond the reward: prompts replaced, hints, its solution in the group or beside it.
+        guidance: What the teacher adds beyond the reward: prompts replaced, hints, its solution in
+            the group or beside it.
         max_problems: Problems used of each evaluation split, the first ones; null for all.
         evaluation_sampling: How the splits are tried; greedily and once by default.
         reading: How references are read, and what becomes of those that are too long.

@@ -17,8 +17,8 @@ from mentor_pl.training.prompt_order import PromptOrder
 class DifficultyOrder(PromptOrder):
     """Chooses each round's prompts among those that are open, those first that were not tried for longest.
 
-    A round depends on the seed, its number and what earlier rounds came to, which every rank knows; it has a state, so that a resumed
-    run goes on alike.
+    A round depends on the seed, its number and what earlier rounds came to, which every rank knows;
+    it has a state, so that a resumed run goes on alike.
 
     Args:
         difficulties: Of every prompt; what counts is their order.

@@ -31,7 +31,8 @@ class TokenScoring:
         runner: Renders prompts.
         temperature: Of the rollout.
         device: Where models run.
-        parts: Forward passes, the same on every rank, empty ones included: under sharded weights all take part in each.
+        parts: Forward passes, the same on every rank, empty ones included: under sharded weights
+            all take part in each.
         pad_token_id: Fills padded positions.
         forward_context: The trainer's precision.
     """

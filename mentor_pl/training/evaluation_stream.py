@@ -47,9 +47,10 @@ class EvaluationStream:
         runner: Lets the engine's weights try prompts.
         split: Its tools, its reward and its metrics.
         prompts: Its problems.
-        sampling: How tokens are drawn, how often each problem is tried, and how many attempts are made at once.
-        seed: Used where sampling is not greedy. A sample's random numbers depend on it, on the problem and on the
-            sample's number: not on the ranks or the batch.
+        sampling: How tokens are drawn, how often each problem is tried, and how many attempts are
+            made at once.
+        seed: Used where sampling is not greedy. A sample's random numbers depend on it, on the
+            problem and on the sample's number: not on the ranks or the batch.
     """
 
     def __init__(

@@ -48,8 +48,8 @@ def unwrapped(root: FullyShardedDataParallel) -> Iterator[nn.Module]:
 class FSDP1Precision(FSDPPrecision):
     """Lightning's, but: mixed precision is autocast, as under all other strategies; and gradients can be clipped by their norm.
 
-    FSDP1's own mixed precision casts weights and buffers, so that norms, rotary angles and the output head would be computed in
-    bfloat16 too.
+    FSDP1's own mixed precision casts weights and buffers, so that norms, rotary angles and the
+    output head would be computed in bfloat16 too.
 
     Args:
         precision: As in `trainer.precision`.
@@ -88,13 +88,16 @@ class FSDP1Precision(FSDPPrecision):
 class FSDP1Strategy(ShardedCheckpoints, FSDPStrategy):
     """Fully sharded data parallelism (FSDP1) over all devices of all nodes.
 
-    Lightning's own strategy, but: decoder layers are found and wrapped without a policy; gradients are clipped by their norm; mixed
-    precision is autocast; it also runs on CPUs; and checkpoints are those of `FSDP2Strategy`.
+    Lightning's own strategy, but: decoder layers are found and wrapped without a policy; gradients
+    are clipped by their norm; mixed precision is autocast; it also runs on CPUs; and checkpoints
+    are those of `FSDP2Strategy`.
 
     Args:
-        save_distributed_checkpoint: Each rank writes its own shard, to a folder; otherwise rank 0 writes one file.
+        save_distributed_checkpoint: Each rank writes its own shard, to a folder; otherwise rank 0
+            writes one file.
         process_group_backend: Of torch.distributed; by default nccl for GPUs and gloo for CPUs.
-        timeout: How long ranks wait for one another: longer than the slowest rollout takes beyond the fastest.
+        timeout: How long ranks wait for one another: longer than the slowest rollout takes beyond
+            the fastest.
     """
 
     def __init__(

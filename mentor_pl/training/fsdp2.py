@@ -77,7 +77,8 @@ def shard(model: nn.Module, strategy: Strategy) -> nn.Module:
         What to call in the model's place: the model itself, or FSDP1's wrapper of it.
 
     Raises:
-        ConfigError: The model does not say what its layers are, or holds weights that this torch cannot shard.
+        ConfigError: The model does not say what its layers are, or holds weights that this torch
+            cannot shard.
     """
     if isinstance(strategy, FSDP1Strategy):
         # For one rank FSDP1 has a mode of its own, after which the state dict lacks frozen weights (torch 2.13).
@@ -120,13 +121,16 @@ def decoder_layers(model: nn.Module) -> list[nn.Module]:
 class FSDP2Strategy(ShardedCheckpoints, ModelParallelStrategy):
     """Fully sharded data parallelism (FSDP2) over all devices of all nodes.
 
-    Lightning's own strategy, but: its sizes follow from `trainer.devices` and `trainer.num_nodes`; frozen weights are not saved; a
-    checkpoint may be resumed by any number of ranks under any strategy; and a sharded one replaces its predecessor only once whole.
+    Lightning's own strategy, but: its sizes follow from `trainer.devices` and `trainer.num_nodes`;
+    frozen weights are not saved; a checkpoint may be resumed by any number of ranks under any
+    strategy; and a sharded one replaces its predecessor only once whole.
 
     Args:
-        save_distributed_checkpoint: Each rank writes its own shard, to a folder; otherwise rank 0 gathers and writes one file.
+        save_distributed_checkpoint: Each rank writes its own shard, to a folder; otherwise rank 0
+            gathers and writes one file.
         process_group_backend: Of torch.distributed; by default nccl for GPUs and gloo for CPUs.
-        timeout: How long ranks wait for one another: longer than the slowest rollout takes beyond the fastest.
+        timeout: How long ranks wait for one another: longer than the slowest rollout takes beyond
+            the fastest.
     """
 
     def __init__(

@@ -57,8 +57,8 @@ class GuidedRollout:
             should_stop: See `RolloutRunner.run`.
 
         Returns:
-            A group for each place; what the engine computed; and `guidance/refills`, `guidance/hinted`: groups sampled anew, and
-            trajectories with a hint, per place.
+            A group for each place; what the engine computed; and `guidance/refills`,
+            `guidance/hinted`: groups sampled anew, and trajectories with a hint, per place.
 
         Raises:
             RolloutStopped: `should_stop` said so.

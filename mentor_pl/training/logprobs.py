@@ -15,8 +15,8 @@ _BLOCK_LOGITS = 2**18
 class _ChunkedLogprobs(torch.autograd.Function):
     """Hidden states to (log-probability, entropy) of given targets, chunk by chunk of logits.
 
-    The last chunk's logits are kept for the backward pass, which needs them first and would have to hold them anyway; those of the
-    chunks before it are made again.
+    The last chunk's logits are kept for the backward pass, which needs them first and would have to
+    hold them anyway; those of the chunks before it are made again.
     """
 
     @staticmethod
@@ -101,9 +101,10 @@ def _blocks(logits: Tensor) -> list[slice]:
 class TokenScorer:
     """Scores tokens under a model, or under copies of it.
 
-    Where logits are the hidden states times the head's weights, they are made in chunks. Else they are taken whole, as they come:
-    Gemma 2 caps them, Cohere and Granite scale them, Phi adds a bias, an adapter may sit on the head. Which of the two holds is
-    found out in the first forward and kept.
+    Where logits are the hidden states times the head's weights, they are made in chunks. Else they
+    are taken whole, as they come: Gemma 2 caps them, Cohere and Granite scale them, Phi adds a
+    bias, an adapter may sit on the head. Which of the two holds is found out in the first forward
+    and kept.
 
     Args:
         chunk_tokens: Tokens whose logits are held at once.
@@ -134,7 +135,8 @@ class TokenScorer:
             inputs: Of the model's forward, for B rows of T tokens.
 
         Returns:
-            Log-probabilities [N] with gradient, and entropies [N] (with `entropy_gradient`, too), both fp32.
+            Log-probabilities [N] with gradient, and entropies [N] (with `entropy_gradient`, too),
+            both fp32.
         """
         head = cast(nn.Module, cast(Any, model).get_output_embeddings())
         if (
@@ -167,7 +169,8 @@ class TokenScorer:
     ) -> Tensor:
         """Let the output head give [N, 2] (log-probability, entropy) instead of logits, and a row of ones where it is probed.
 
-        Inside the model's own forward, the head's weights are at hand under every wrapper (PEFT, DDP, FSDP).
+        Inside the model's own forward, the head's weights are at hand under every wrapper (PEFT,
+        DDP, FSDP).
         """
         held: list[Tensor] = []
         probing = self._in_chunks is None

@@ -31,9 +31,9 @@ class Ingredient:
 class MixtureOrder(PromptOrder):
     """An endless sequence of rounds in which every environment has its share; a function of the seed and the round alone.
 
-    After any number of places every environment has had its share of them to within one or two. Within a round the
-    places are shuffled, so that steps and ranks get mixtures, too. Each environment goes through its own prompts as
-    `PromptOrder` does.
+    After any number of places every environment has had its share of them to within one or two.
+    Within a round the places are shuffled, so that steps and ranks get mixtures, too. Each
+    environment goes through its own prompts as `PromptOrder` does.
 
     Args:
         ingredients: The environments. Their prompts are numbered one after the other.

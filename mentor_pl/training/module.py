@@ -45,12 +45,15 @@ class MentorModule(LightningModule):
         loss: Turns log-probabilities into a loss.
         optimizer: The optimiser, without its parameters.
         lr_scheduler: A learning-rate scheduler, stepped after every weight update.
-        correction: Corrects for samples of another policy than the trained one: `TruncatedImportanceSampling`, or null for none.
-        off_policy_shaping: Of the teacher's tokens in a group (`data.guidance.teacher_in_group`): the smaller, the more unlikely
-            ones learn.
-        packing: Whether training batches are packed, with each prompt kept once for its group: true, false, or null to do so
-            where the student's attention allows it. Padding gives the same gradients, slower.
-        logprob_chunk_tokens: Tokens whose logits are held at once; lower it where the vocabulary is large and memory short.
+        correction: Corrects for samples of another policy than the trained one:
+            `TruncatedImportanceSampling`, or null for none.
+        off_policy_shaping: Of the teacher's tokens in a group (`data.guidance.teacher_in_group`):
+            the smaller, the more unlikely ones learn.
+        packing: Whether training batches are packed, with each prompt kept once for its group:
+            true, false, or null to do so where the student's attention allows it. Padding gives the
+            same gradients, slower.
+        logprob_chunk_tokens: Tokens whose logits are held at once; lower it where the vocabulary is
+            large and memory short.
     """
 
     def __init__(

@@ -10,8 +10,9 @@ from typing import Any
 class PromptOrder:
     """An endless sequence of shuffled passes over the prompts, cut into rounds; a function of the seed and the round alone.
 
-    A round that begins in one pass and ends in the next holds no prompt twice: what it has of the old pass comes later in the new one.
-    Only where there are fewer prompts than a round holds must a round repeat some.
+    A round that begins in one pass and ends in the next holds no prompt twice: what it has of the
+    old pass comes later in the new one. Only where there are fewer prompts than a round holds must
+    a round repeat some.
 
     Args:
         num_prompts: How many there are.

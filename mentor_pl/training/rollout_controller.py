@@ -73,7 +73,8 @@ class RolloutController:
         stop: Notes that this process was asked to end.
         pad_token_id: Fills padded positions.
         needs_all_tokens: Whether the loss needs tokens of advantage 0 too.
-        corrects_sampler: Whether the loss compares the sampler with the policy of the round's start.
+        corrects_sampler: Whether the loss compares the sampler with the policy of the round's
+            start.
 
     Attributes:
         ahead: The rollout that goes on while training does, if any.
@@ -159,8 +160,8 @@ class RolloutController:
         Args:
             samples: Those of one prompt next to each other.
             temperature: At which their tokens were sampled.
-            updates_per_round: Where it is above 1 and the sampler is corrected for, each batch notes
-                its log-probabilities under the present weights, before other steps move them.
+            updates_per_round: Where it is above 1 and the sampler is corrected for, each batch
+                notes its log-probabilities under the present weights, before other steps move them.
 
         Raises:
             EngineError: A sampled token has no log-probability.
@@ -188,7 +189,8 @@ class RolloutController:
         Args:
             runner: Renders prompts.
             temperature: Of the rollout.
-            steps_per_round: Optimiser steps of a round, so that no forward pass is larger than in training.
+            steps_per_round: Optimiser steps of a round, so that no forward pass is larger than in
+                training.
         """
         return TokenScoring(
             self._policy,

@@ -17,10 +17,11 @@ class RoundPlan:
     Attributes:
         steps: Optimiser steps that a round's prompts are divided among.
         passes: Passes over a round's trajectories.
-        ahead: 1 samples the next round while the present one is trained on, with weights that are one round old; needs an
-            engine with weights of its own (a server) and `model.correction`. 0 samples with the present weights.
-        mask_truncated: Whether trajectories that a budget cut off are left out of the loss (DAPO's overlong filtering);
-            they still count in their group's statistics.
+        ahead: 1 samples the next round while the present one is trained on, with weights that are
+            one round old; needs an engine with weights of its own (a server) and
+            `model.correction`. 0 samples with the present weights.
+        mask_truncated: Whether trajectories that a budget cut off are left out of the loss (DAPO's
+            overlong filtering); they still count in their group's statistics.
     """
 
     steps: int = 1
@@ -61,8 +62,8 @@ class Round:
         samples: Of each prompt.
         scored_groups: Where the samples come from; empty where a teacher made them.
         metrics: What was measured on the way.
-        sums: What was measured of each environment, where there are several: a sum and the number of values, by name. The
-            names are the same on every rank.
+        sums: What was measured of each environment, where there are several: a sum and the number
+            of values, by name. The names are the same on every rank.
     """
 
     samples: list[list[Sample]]
@@ -77,8 +78,8 @@ class StreamPosition:
 
     Attributes:
         rounds_done: Rounds of which every optimiser step is made.
-        steps_left: The micro-batches of each step that the next round still holds, where some of its
-            steps are made; empty where it is to be drawn.
+        steps_left: The micro-batches of each step that the next round still holds, where some of
+            its steps are made; empty where it is to be drawn.
         order: What `PromptOrder.state` gave.
     """
 

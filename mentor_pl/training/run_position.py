@@ -13,8 +13,8 @@ from lightning.pytorch import Trainer
 class RunPosition:
     """Where a run stands after its last whole optimiser step.
 
-    Lightning's own counters depend on the moment of the save, and do not tell whether an epoch's end
-    was reached; so this is kept beside them, and they are made from it.
+    Lightning's own counters depend on the moment of the save, and do not tell whether an epoch's
+    end was reached; so this is kept beside them, and they are made from it.
 
     Attributes:
         step: Optimiser steps made.

@@ -116,7 +116,8 @@ def sample_from_reference(
         reference: With `messages`.
         protocol: The student's.
         tools: As they are offered at rollouts.
-        imitate_reasoning: Let the student say the teacher's reasoning, too, where the reference keeps it.
+        imitate_reasoning: Let the student say the teacher's reasoning, too, where the reference
+            keeps it.
 
     Raises:
         ConfigError: The reference holds no solution to imitate, or a tool message answers no call.

@@ -39,7 +39,8 @@ class ShardedCheckpoints(Strategy):
     """What strategies that shard have in common: to be mixed into one of Lightning's.
 
     Args:
-        save_distributed_checkpoint: Each rank writes its own shard, to a folder; otherwise rank 0 gathers and writes one file.
+        save_distributed_checkpoint: Each rank writes its own shard, to a folder; otherwise rank 0
+            gathers and writes one file.
     """
 
     _save_distributed_checkpoint: bool

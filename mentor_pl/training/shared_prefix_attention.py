@@ -1,7 +1,8 @@
 """Attention of a packed batch on a CPU: the suffixes of a prompt look at it together, and each at itself.
 
-Written out with its gradient, because a softmax that is computed in two parts, over the prompt and over the own tokens, needs both
-outputs and both log-sum-exps, which `scaled_dot_product_attention` does not give.
+Written out with its gradient, because a softmax that is computed in two parts, over the prompt and
+over the own tokens, needs both outputs and both log-sum-exps, which `scaled_dot_product_attention`
+does not give.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from mentor_pl.training.batching import Segment
 class SharedPrefixAttention(torch.autograd.Function):
     """Softmax attention in which a suffix sees all of its prefix and its own tokens up to itself.
 
-    Computes in float32 whatever it is given: bfloat16 is no faster here, and its backward pass over short suffixes twice as slow.
+    Computes in float32 whatever it is given: bfloat16 is no faster here, and its backward pass over
+        short suffixes twice as slow.
     """
 
     @staticmethod

@@ -20,13 +20,14 @@ class StepMetrics:
 
     Attributes:
         num_tokens: Trained tokens.
-        token_sums: Per-token values, each summed over these tokens. The step reports their mean over
-            all its tokens.
-        rank_means: Values that a rank reports in one of its micro-batches. The step reports their mean
-            over the ranks.
+        token_sums: Per-token values, each summed over these tokens. The step reports their mean
+            over all its tokens.
+        rank_means: Values that a rank reports in one of its micro-batches. The step reports their
+            mean over the ranks.
         sums: The step reports their sum.
-        sums_and_counts: Values that a rank reports in one of its micro-batches, each as a sum and the number of values.
-            The step reports their mean over all ranks, and none where there is no value.
+        sums_and_counts: Values that a rank reports in one of its micro-batches, each as a sum and
+            the number of values. The step reports their mean over all ranks, and none where there
+            is no value.
         maxima: The step reports their maximum.
     """
 

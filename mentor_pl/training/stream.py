@@ -30,8 +30,9 @@ from mentor_pl.trajectory import TrajectoryGroup
 class TrainingStream(ABC):
     """Rounds of prompts, each served as micro-batches.
 
-    It has a length, so that Lightning does not fetch ahead of the weight update, and a position, so that a resumed run goes on where
-    it was. A round's micro-batches are the optimiser steps times `accumulate_grad_batches`: accumulation changes memory, not the result.
+    It has a length, so that Lightning does not fetch ahead of the weight update, and a position, so
+    that a resumed run goes on where it was. A round's micro-batches are the optimiser steps times
+    `accumulate_grad_batches`: accumulation changes memory, not the result.
     """
 
     temperature = 1.0

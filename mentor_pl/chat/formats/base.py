@@ -76,7 +76,8 @@ class ToolCallFormat(ABC):
             tools: What is offered, by name: formats without types look them up there.
 
         Returns:
-            Name ("" where it cannot be read), arguments, and the error for the model (None where the call is well formed).
+            Name ("" where it cannot be read), arguments, and the error for the model (None where
+            the call is well formed).
         """
         return read_call_object(body)
 
@@ -87,7 +88,8 @@ class ToolCallFormat(ABC):
 
         Args:
             text: The assistant turn behind its reasoning, without its stop token.
-            first_index: Number of calls made earlier in the trajectory, so that call ids stay unique.
+            first_index: Number of calls made earlier in the trajectory, so that call ids stay
+                unique.
             tools: What is offered, by name.
 
         Returns:
@@ -152,7 +154,8 @@ def read_call_object(body: str) -> tuple[str, dict[str, Any], str | None]:
     """Read `{"name": ..., "arguments": {...}}`, or `parameters` in the place of `arguments`.
 
     Returns:
-        Name ("" where it cannot be read), arguments, and the error for the model (None where the call is well formed).
+        Name ("" where it cannot be read), arguments, and the error for the model (None where the
+        call is well formed).
     """
     if len(body) > MAX_CALL_CHARS:
         return "", {}, f"the call is longer than {MAX_CALL_CHARS} characters"

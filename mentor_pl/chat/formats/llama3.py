@@ -16,7 +16,8 @@ _ARGUMENTS = re.compile(r'"(?:parameters|arguments)"\s*:')
 class Llama3Format(ToolCallFormat):
     """Llama 3.1, 3.2 and 3.3 with JSON tool calls.
 
-    A turn that begins with `{` calls. Behind words, only an object with a name and arguments is a call: answers may hold JSON too.
+    A turn that begins with `{` calls. Behind words, only an object with a name and arguments is a
+    call: answers may hold JSON too.
     """
 
     name = "Llama 3"

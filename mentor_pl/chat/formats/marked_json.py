@@ -1,7 +1,8 @@
 """JSON behind a marker, one object, several, or a list of them.
 
-`<TOOLCALL>[{"name": ...}]</TOOLCALL>` (Nemotron), `[TOOL_CALLS][{...}]` (Mistral), `<|START_ACTION|>[{"tool_name": ...}]<|END_ACTION|>`
-(Command R7B), `<tool_calls>` with an object a line (MiniMax M1), `<|tools_prefix|>[{"f": {...}}]` (Apertus), `functools[...]` (Phi).
+`<TOOLCALL>[{"name": ...}]</TOOLCALL>` (Nemotron), `[TOOL_CALLS][{...}]` (Mistral),
+`<|START_ACTION|>[{"tool_name": ...}]<|END_ACTION|>` (Command R7B), `<tool_calls>` with an object a
+line (MiniMax M1), `<|tools_prefix|>[{"f": {...}}]` (Apertus), `functools[...]` (Phi).
 """
 
 from __future__ import annotations

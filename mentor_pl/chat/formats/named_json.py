@@ -1,7 +1,9 @@
 """The tool's name, a marker, and the arguments as a JSON object.
 
-`[TOOL_CALLS]f[ARGS]{...}` (Mistral, Devstral), `<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{...}` (Kimi K2),
-`function<｜tool▁sep｜>f` and a block of JSON (DeepSeek), `<function=f>{...}</function>` (Functionary), `<|tool_call:name|>f` (Solar).
+`[TOOL_CALLS]f[ARGS]{...}` (Mistral, Devstral),
+`<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{...}` (Kimi K2),
+`function<｜tool▁sep｜>f` and a block of JSON (DeepSeek), `<function=f>{...}</function>`
+(Functionary), `<|tool_call:name|>f` (Solar).
 """
 
 from __future__ import annotations

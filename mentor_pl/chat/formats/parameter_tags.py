@@ -1,7 +1,8 @@
 """One tag for each argument: `<function=f><parameter=a>1</parameter></function>` and its many relatives.
 
-Qwen3-Coder, Qwen3.5, Nemotron 3 and Seed write `<function=`, GLM and Laguna `<arg_key>` and `<arg_value>`, MiniMax `<invoke name=`,
-MiniCPM `<param name=`. What stands before and behind names, keys and values is learned from the template.
+Qwen3-Coder, Qwen3.5, Nemotron 3 and Seed write `<function=`, GLM and Laguna `<arg_key>` and
+`<arg_value>`, MiniMax `<invoke name=`, MiniCPM `<param name=`. What stands before and behind names,
+keys and values is learned from the template.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Calls as a tokenizer's own response template reads them.
 
-Some tokenizers carry a `response_template`: a description of their model's turns, which transformers' `parse_response` reads
-(https://huggingface.co/docs/transformers/chat_response_parsing). It comes from who made the model, and so goes before ours.
+Some tokenizers carry a `response_template`: a description of their model's turns, which
+transformers' `parse_response` reads
+(https://huggingface.co/docs/transformers/chat_response_parsing). It comes from who made the model,
+and so goes before ours.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ class ResponseTemplateFormat(ToolCallFormat):
 
     Args:
         tokenizer: With a `response_template`.
-        otherwise: Reads turns that the response template cannot read, and says what is wrong with their calls.
+        otherwise: Reads turns that the response template cannot read, and says what is wrong with
+            their calls.
     """
 
     name = "the tokenizer's response template"

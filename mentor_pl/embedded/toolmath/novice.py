@@ -1,6 +1,7 @@
 """An imperfect solver: what the starting student is warmed up on, so that it knows the form of everything and is mostly wrong.
 
-It skips the tools, takes the wrong ones, makes names up, mixes numbers up, stops early and reports something else than it found.
+It skips the tools, takes the wrong ones, makes names up, mixes numbers up, stops early and reports
+something else than it found.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class Habits:
         right_tool: Takes the right tools for an operation, by operation.
         makes_names_up: Names a tool that does not exist, where it does not take the right one.
         usual_mistake: Takes the first of `MIXED_UP`, where it takes a wrong tool that exists.
-        stops_halfway: Leaves out the second call of an operation, where it does not take the right tools.
+        stops_halfway: Leaves out the second call of an operation, where it does not take the right
+            tools.
         stops_early: Ends before each further operation.
         wrong_numbers: Puts other numbers into a call.
         tries_again: Makes the right call after a failed one.
@@ -116,7 +118,8 @@ def solve_badly(problem: Problem, rng: random.Random, habits: Habits) -> tuple[M
     """Solve a problem as a novice would.
 
     Returns:
-        Assistant and tool messages, one call at a time, ending in an answer that is wrong more often than not.
+        Assistant and tool messages, one call at a time, ending in an answer that is wrong more
+        often than not.
     """
     if rng.random() < habits.answers_at_once:
         return (answer_message(problem.answer),)

@@ -76,7 +76,8 @@ class Size:
 
     Attributes:
         start: The number that a problem starts with.
-        root: Side of the square that a problem starts with, where its first operation takes the side.
+        root: Side of the square that a problem starts with, where its first operation takes the
+            side.
         base: Start where the first operation squares.
         operand: What is added, taken away or compared with.
         factor: What is multiplied or divided by.
@@ -153,8 +154,8 @@ def draw_operands(
         operation: A key of `OPERATIONS`.
         value: What the chain has come to so far.
         size: How big the numbers are.
-        shortcut: For the operations `WITH_SHORTCUT`: True asks for numbers with which the shortcut ends at the right answer, False
-            for numbers with which it does not, None for any.
+        shortcut: For the operations `WITH_SHORTCUT`: True asks for numbers with which the shortcut
+            ends at the right answer, False for numbers with which it does not, None for any.
 
     Returns:
         The numbers, or None where none fit this value.

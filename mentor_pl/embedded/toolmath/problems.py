@@ -71,8 +71,8 @@ class Style:
         lengths: Numbers of operations to choose among; a number given twice is twice as likely.
         size: How big the numbers are.
         wordings: Which of the four wordings of everything to choose among.
-        shortcut_share: Share of problems whose numbers let a cheaper way end at the right answer (see `WITH_SHORTCUT`), the others'
-            numbers not; None takes numbers as they come.
+        shortcut_share: Share of problems whose numbers let a cheaper way end at the right answer
+            (see `WITH_SHORTCUT`), the others' numbers not; None takes numbers as they come.
         only_pairs: Neighbouring operations must be one of these pairs; None allows all.
         without_pairs: Neighbouring operations must not be one of these pairs.
         with_operation: At least one operation must be among these; empty asks for none.

@@ -1,8 +1,8 @@
 """Two teachers that are always right, and differ in what a small student can copy.
 
-`stepwise` issues one call at a time and reads its result: a student that copies it exactly succeeds. `parallel` works out the
-intermediate results in its head, as a strong model can, and issues all calls in one message: a small student that copies the form has
-to guess the numbers.
+`stepwise` issues one call at a time and reads its result: a student that copies it exactly
+succeeds. `parallel` works out the intermediate results in its head, as a strong model can, and
+issues all calls in one message: a small student that copies the form has to guess the numbers.
 """
 
 from __future__ import annotations

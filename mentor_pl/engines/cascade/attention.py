@@ -171,7 +171,8 @@ class Run:
         token_ids: What is appended.
         slot: Where to.
         start: Tokens in the slot already.
-        prefix_slot: Slot of what comes before the slot's own tokens; unused where `prefix_length` is 0.
+        prefix_slot: Slot of what comes before the slot's own tokens; unused where `prefix_length`
+            is 0.
         prefix_length: Its length.
     """
 

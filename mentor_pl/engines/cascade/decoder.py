@@ -1,8 +1,9 @@
 """Dense decoders of transformers (Llama, Mistral, Qwen2, Qwen3, Gemma 1-3) as one forward over a flat run of tokens.
 
-transformers' own forward spends more than half of a small model's decode step outside of matrix products. This one computes the same
-function from the same modules: embedding, activation and any linear layer that is not plain are called as they are, plain linear
-layers are fused. `CascadeEngine` holds it against the model's own forward before it is used.
+transformers' own forward spends more than half of a small model's decode step outside of matrix
+products. This one computes the same function from the same modules: embedding, activation and any
+linear layer that is not plain are called as they are, plain linear layers are fused.
+`CascadeEngine` holds it against the model's own forward before it is used.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class Decoder:
         Args:
             model: A causal language model of a supported family.
             dtype: What linear layers and attention compute in; the weights' own where None.
-            prepack: Whether to copy weights into oneDNN's layout on a CPU: faster, for the memory of one more copy.
+            prepack: Whether to copy weights into oneDNN's layout on a CPU: faster, for the memory
+                of one more copy.
 
         Raises:
             EngineError: The model is not supported; says why.

@@ -26,9 +26,10 @@ logger = logging.getLogger(__name__)
 class CascadeEngine(RolloutEngine):
     """Generates with the trainer's own model: by a forward of its own for some families (see `decoder`), else by the model's.
 
-    A prompt is prefilled once for all its rows, and what it has in common with an earlier prompt not at all. Rows attend to the shared
-    prefix together and to their own tokens apart (cascade attention). A row that is continued costs only its new tokens. Rows decode
-    in lock-step, but none waits for another's turn to end.
+    A prompt is prefilled once for all its rows, and what it has in common with an earlier prompt
+    not at all. Rows attend to the shared prefix together and to their own tokens apart (cascade
+    attention). A row that is continued costs only its new tokens. Rows decode in lock-step, but
+    none waits for another's turn to end.
     """
 
     def __init__(
@@ -41,12 +42,15 @@ class CascadeEngine(RolloutEngine):
         """Set the engine up.
 
         Args:
-            max_rows: Rows decoded together at most; more wait. Rows that wait for a tool do not count.
-            precision: What linear layers and attention compute in: as the student does in training, or bfloat16, which is faster and
-                then samples from a slightly other policy than the one trained.
-            prepack: On a CPU keep the weights once more in the layout that oneDNN multiplies fastest.
-            graphs: On a GPU record each shape of a decoding step once and replay it. Where that fails the steps are computed one by
-                one, which is logged.
+            max_rows: Rows decoded together at most; more wait. Rows that wait for a tool do not
+                count.
+            precision: What linear layers and attention compute in: as the student does in training,
+                or bfloat16, which is faster and then samples from a slightly other policy than the
+                one trained.
+            prepack: On a CPU keep the weights once more in the layout that oneDNN multiplies
+                fastest.
+            graphs: On a GPU record each shape of a decoding step once and replay it. Where that
+                fails the steps are computed one by one, which is logged.
         """
         if max_rows < 1:
             raise ConfigError(f"max_rows is {max_rows}; it must be at least 1")
@@ -62,7 +66,8 @@ class CascadeEngine(RolloutEngine):
         """Copy the plain linear layers' weights; call it in the precision context in which the rollout runs.
 
         Raises:
-            EngineError: The model does not let its attention be taken over, or this engine computes something else than it does.
+            EngineError: The model does not let its attention be taken over, or this engine computes
+                something else than it does.
         """
         model = generating_model(model)
         dtype = self._compute_dtype(model)
@@ -128,8 +133,8 @@ class CascadeEngine(RolloutEngine):
 def _check_against_model(decoder: TokenDecoder, model: PreTrainedModel, recorder: Callable[[], Record] | None) -> None:
     """Compare log-probabilities with the model's own over a prefill, decoding, an extension and decoding again.
 
-    Four tokens at a time: with graphs the first is sampled from the prefill, the second from a step computed as usual, the third from
-    one recorded and the fourth from its replay.
+    Four tokens at a time: with graphs the first is sampled from the prefill, the second from a step
+    computed as usual, the third from one recorded and the fourth from its replay.
 
     Raises:
         EngineError: They disagree by more than rounding.

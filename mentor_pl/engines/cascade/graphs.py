@@ -36,9 +36,10 @@ RECORDERS: dict[str, Callable[[], Record]] = {"cuda": cuda_graphs}
 class DecodeGraphs:
     """Computes the logits of decoding steps, from recordings where there are any.
 
-    A recording has fixed shapes: rows and rows of a prefix are padded to powers of two, and attention reads the stores at their whole
-    length. The first step of a shape is computed as usual, for it may have kernels to choose and memory to set up; the second is
-    recorded. When a store grows its recordings are void.
+    A recording has fixed shapes: rows and rows of a prefix are padded to powers of two, and
+    attention reads the stores at their whole length. The first step of a shape is computed as
+    usual, for it may have kernels to choose and memory to set up; the second is recorded. When a
+    store grows its recordings are void.
     """
 
     def __init__(

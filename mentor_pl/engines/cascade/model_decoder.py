@@ -1,8 +1,9 @@
 """Any decoder of transformers that attends through its attention interface, by the model's own forward.
 
-Keys and values are kept by our attention function (see `mentor_pl.engines.attention_interface`), so that prompts are shared and rows
-continued as with `Decoder`. Tokens of many sequences go through an attention-only model as one row; what layers they have in between
-(experts, gates, scaled embeddings) takes tokens one by one. Models with a recurrent state take rows of equal length.
+Keys and values are kept by our attention function (see `mentor_pl.engines.attention_interface`), so
+that prompts are shared and rows continued as with `Decoder`. Tokens of many sequences go through an
+attention-only model as one row; what layers they have in between (experts, gates, scaled
+embeddings) takes tokens one by one. Models with a recurrent state take rows of equal length.
 """
 
 from __future__ import annotations

@@ -20,15 +20,19 @@ def partial_attention(
     """Attend to one part of the context.
 
     Args:
-        query: `[B, Hkv, N, D]`: the N queries (of several heads, rows or positions) that share a key head.
+        query: `[B, Hkv, N, D]`: the N queries (of several heads, rows or positions) that share a
+            key head.
         key: `[B, Hkv, S, D]`.
         value: `[B, Hkv, S, D]`.
-        mask: Added to the scores, broadcastable to `[B, 1, N, S]`, in the query's type; see `additive_mask`.
+        mask: Added to the scores, broadcastable to `[B, 1, N, S]`, in the query's type; see
+            `additive_mask`.
         scale: Multiplies the scores.
-        softcap: `c` of `c * tanh(score / c)` (Gemma 2, arXiv:2408.00118, section 2), before the mask.
+        softcap: `c` of `c * tanh(score / c)` (Gemma 2, arXiv:2408.00118, section 2), before the
+            mask.
 
     Returns:
-        The attention output `[B, Hkv, N, D]` and the log-sum-exp of the scores `[B, Hkv, N]`, float32.
+        The attention output `[B, Hkv, N, D]` and the log-sum-exp of the scores `[B, Hkv, N]`,
+        float32.
     """
     if query.device.type == "cpu" and softcap is None:
         return flash(query, key, value, attn_mask=mask, scale=scale)
@@ -68,7 +72,8 @@ def weigh_against_sinks(output: torch.Tensor, lse: torch.Tensor, sinks: torch.Te
         sinks: The further score, broadcastable to `lse`.
 
     Returns:
-        The attention output, `[..., D]`: scaled by the share of the exponential mass that the keys have.
+        The attention output, `[..., D]`: scaled by the share of the exponential mass that the keys
+        have.
     """
     return output * torch.sigmoid(lse - sinks.float()).to(output.dtype).unsqueeze(-1)
 
@@ -76,7 +81,8 @@ def weigh_against_sinks(output: torch.Tensor, lse: torch.Tensor, sinks: torch.Te
 def additive_mask(hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Return a mask for `partial_attention` from one that is True where a key must not be seen.
 
-    The value is finite, so that a query that sees none of a part gets a weight of zero for it instead of NaN.
+    The value is finite, so that a query that sees none of a part gets a weight of zero for it
+    instead of NaN.
     """
     return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, torch.finfo(dtype).min / 2)
 

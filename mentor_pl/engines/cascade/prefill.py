@@ -51,7 +51,8 @@ def _packed(runs: Sequence[Run]) -> Iterator[tuple[list[int], list[Run]]]:
 def _rows_of_equal_length(runs: Sequence[Run]) -> Iterator[tuple[list[int], list[Run]]]:
     """Cut runs into pieces of 1, 2, 4 ... tokens, the longest first, and give those of one length together.
 
-    Padding would run through a recurrent state. The number of forwards grows with the logarithm of the longest run alone.
+    Padding would run through a recurrent state. The number of forwards grows with the logarithm of
+    the longest run alone.
     """
     done = [0] * len(runs)
     size = 1 << (max(len(run.token_ids) for run in runs).bit_length() - 1)

@@ -15,8 +15,9 @@ Projection = Callable[[torch.Tensor], torch.Tensor]
 def project(modules: Sequence[nn.Module], dtype: torch.dtype, pack: bool) -> Projection:
     """Return one projection whose output is that of all modules, one after the other along the last axis.
 
-    Plain linear layers are copied where that is of use: fused, in the type computed in, and in the layout that oneDNN multiplies
-    fastest (for 64 rows 1.1 to 1.7 times `F.linear` in float32). Whatever else there is (LoRA, 4-bit) is called as it is.
+    Plain linear layers are copied where that is of use: fused, in the type computed in, and in the
+    layout that oneDNN multiplies fastest (for 64 rows 1.1 to 1.7 times `F.linear` in float32).
+    Whatever else there is (LoRA, 4-bit) is called as it is.
 
     Args:
         modules: Layers that take the same input.

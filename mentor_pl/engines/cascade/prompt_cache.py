@@ -34,7 +34,8 @@ class Prompt:
 class PromptCache:
     """Prompts by their tokens. They fill the slots of `store` from 0 on without a hole.
 
-    Recurrent states are kept of whole prompts only, so that with them nothing is shared but a whole prompt.
+    Recurrent states are kept of whole prompts only, so that with them nothing is shared but a whole
+    prompt.
     """
 
     def __init__(self, decoder: TokenDecoder) -> None:

@@ -14,7 +14,8 @@ _KINDS = ("conv_states", "recurrent_states")
 class RowCache(DynamicCache):
     """The cache that a model's forward is given: it holds the states of the rows at hand, and neither keys nor values.
 
-    Keys and values are kept by the attention function, which is handed those of the new tokens alone.
+    Keys and values are kept by the attention function, which is handed those of the new tokens
+    alone.
     """
 
     def __init__(self, config: PreTrainedConfig) -> None:

@@ -28,8 +28,9 @@ from mentor_pl.trajectory import Completion
 class CascadeSession(EngineSession):
     """A rollout on a `TokenDecoder`; see `EngineSession`.
 
-    Slots of the suffix store hold the live rows first, then the parked ones. A row that finishes stays where it is until the next step
-    is due: a fast tool has answered by then and nothing has to be moved.
+    Slots of the suffix store hold the live rows first, then the parked ones. A row that finishes
+    stays where it is until the next step is due: a fast tool has answered by then and nothing has
+    to be moved.
     """
 
     def __init__(

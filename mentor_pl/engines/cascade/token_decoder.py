@@ -73,9 +73,11 @@ class TokenDecoder(Protocol):
         autocasts: True where `dtype` is not the type of the weights and of the residual stream.
         vocab_size: Rows of the embedding.
         num_positions: Whose angles are at hand.
-        self_contained: True where no layer of the model's is called: inference mode, which is faster, is then safe. A layer that is
-            called could keep a tensor for training, and training cannot use an inference tensor.
-        is_recurrent: Whether states are carried from token to token. Then the tokens of a forward are rows of equal length.
+        self_contained: True where no layer of the model's is called: inference mode, which is
+            faster, is then safe. A layer that is called could keep a tensor for training, and
+            training cannot use an inference tensor.
+        is_recurrent: Whether states are carried from token to token. Then the tokens of a forward
+            are rows of equal length.
     """
 
     layers: tuple[AttentionLayer, ...]
@@ -110,7 +112,8 @@ class TokenDecoder(Protocol):
             positions: Of each token in its conversation, `[N]`.
             end: All positions are below it; known without asking the device.
             attend: Keeps keys and values and attends.
-            wanted: Index of the tokens whose results are asked for, `[M]`; None for all. Of a recurrent model's rows it is the last.
+            wanted: Index of the tokens whose results are asked for, `[M]`; None for all. Of a
+                recurrent model's rows it is the last.
 
         Returns:
             What `logits` makes logits of, `[M, H]`.

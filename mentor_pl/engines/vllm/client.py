@@ -25,8 +25,8 @@ T = TypeVar("T")
 class VLLMClient:
     """Asks servers; calls may come from any thread.
 
-    Cut connections and the statuses of a busy server or gateway are retried with growing waits. A time-out is not: what took too long
-    would take as long again.
+    Cut connections and the statuses of a busy server or gateway are retried with growing waits. A
+    time-out is not: what took too long would take as long again.
 
     Args:
         timeout_s: Longest silence of a server that works on a request.
@@ -50,7 +50,8 @@ class VLLMClient:
             remedy: What a refusal of this request usually calls for.
 
         Returns:
-            A future of the decoded answer; its exception is an `EngineError` that names the server, what it said and the remedy.
+            A future of the decoded answer; its exception is an `EngineError` that names the server,
+            what it said and the remedy.
         """
         return self._submit(self._ask(url, path, body, remedy))
 

@@ -36,9 +36,10 @@ _HALF_TOLERANCE = 0.3
 class VLLMEngine(RolloutEngine):
     """Samples on one or more vLLM servers, which were started with the student's model. See docs/servers.md.
 
-    Of a LoRA student only the adapter is sent, under a new name for each version; of any other the whole weights. Both go through a
-    folder that this machine and the servers share. After each sync the server's log-probabilities of a fixed text are compared with the
-    trainer's, so that a server with stale, missing or twice-added weights is an error and not a bad run (see `probe`).
+    Of a LoRA student only the adapter is sent, under a new name for each version; of any other the
+    whole weights. Both go through a folder that this machine and the servers share. After each sync
+    the server's log-probabilities of a fixed text are compared with the trainer's, so that a server
+    with stale, missing or twice-added weights is an error and not a bad run (see `probe`).
     """
 
     holds_own_weights = True
@@ -56,13 +57,15 @@ class VLLMEngine(RolloutEngine):
 
         Args:
             urls: The servers, for example `[http://localhost:8000]`.
-            exchange_dir: Where weights are put for the servers; on other machines or in containers they must see it under the same
-                path. By default a temporary folder of this machine.
+            exchange_dir: Where weights are put for the servers; on other machines or in containers
+                they must see it under the same path. By default a temporary folder of this machine.
             timeout_s: Longest silence of a server that works on a request.
-            max_retries: How often a request is repeated after a cut connection or a busy server's refusal.
+            max_retries: How often a request is repeated after a cut connection or a busy server's
+                refusal.
             max_concurrent_rows: Rows under way at one server; more wait here.
-            probe_tolerance: Largest deviation of a server's log-probabilities from the trainer's (root mean square over random tokens,
-                nats) that is put down to its arithmetic; by default as its dtype, or the trainer's where that is coarser, calls for.
+            probe_tolerance: Largest deviation of a server's log-probabilities from the trainer's
+                (root mean square over random tokens, nats) that is put down to its arithmetic; by
+                default as its dtype, or the trainer's where that is coarser, calls for.
 
         Raises:
             ConfigError: An argument lies outside its range.
@@ -105,7 +108,8 @@ class VLLMEngine(RolloutEngine):
         """Send the weights to every server and probe each. Where several ranks train, rank 0 does so and all wait.
 
         Raises:
-            EngineError: A server cannot be reached, refuses the weights, or does not hold them afterwards.
+            EngineError: A server cannot be reached, refuses the weights, or does not hold them
+                afterwards.
         """
         if _world_size() == 1:
             self._update(model, version)
@@ -197,7 +201,8 @@ class VLLMEngine(RolloutEngine):
         """Open a session with every server.
 
         Raises:
-            EngineError: No weights were sent yet, or a server has lost them before the session's end.
+            EngineError: No weights were sent yet, or a server has lost them before the session's
+                end.
         """
         from mentor_pl.engines.vllm.session import VLLMSession
 

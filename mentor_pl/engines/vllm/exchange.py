@@ -16,8 +16,9 @@ _PREFIX = "mentor-pl-"
 class ExchangeFolder:
     """A new folder that other users may read. It is removed on `close`, or at the interpreter's end.
 
-    A process that is killed removes nothing. So each holds a lock beside its folder, which the system frees when the process is gone; a
-    folder whose lock is free is removed when the next one is made in the same place.
+    A process that is killed removes nothing. So each holds a lock beside its folder, which the
+    system frees when the process is gone; a folder whose lock is free is removed when the next one
+    is made in the same place.
 
     Args:
         parent: Where the folder is made; must exist.

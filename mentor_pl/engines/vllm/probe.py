@@ -1,8 +1,9 @@
 """The probe: whether a server samples with the weights that the trainer holds, judged by log-probabilities of a fixed text.
 
-An update at a small learning rate moves log-probabilities by less than a server's arithmetic differs from the trainer's, so that a limit
-on the difference alone would pass a server that was never updated. The probe therefore also asks whose log-probabilities the server's
-follow: those of the present weights, or those of weights that a fault would leave there.
+An update at a small learning rate moves log-probabilities by less than a server's arithmetic
+differs from the trainer's, so that a limit on the difference alone would pass a server that was
+never updated. The probe therefore also asks whose log-probabilities the server's follow: those of
+the present weights, or those of weights that a fault would leave there.
 """
 
 from __future__ import annotations
@@ -96,17 +97,21 @@ def adapter_doubled(model: nn.Module) -> Iterator[None]:
 class Probe:
     """Judges one server, sync by sync.
 
-    A server's deviation from the trainer is largely the same for weights that differ little, and so is known from the last reading that
-    was found right. What it says beyond that is compared along the line from the wrong weights to the right ones: least squares give the
-    share of the way it has gone, 1 where it is right and 0 where it is not, with a standard error.
+    A server's deviation from the trainer is largely the same for weights that differ little, and so
+    is known from the last reading that was found right. What it says beyond that is compared along
+    the line from the wrong weights to the right ones: least squares give the share of the way it
+    has gone, 1 where it is right and 0 where it is not, with a standard error.
 
-    Only what is decided is an error, so that noise never stops a run. A change that is not well above the server's usual deviation cannot
-    be judged by its share, since rounding swallows part of it; it stays pending and is judged together with the next one. Until then a
-    stale server deviates hardly more than a right one does anyhow. But a server whose numbers have not changed at all has received nothing.
+    Only what is decided is an error, so that noise never stops a run. A change that is not well
+    above the server's usual deviation cannot be judged by its share, since rounding swallows part
+    of it; it stays pending and is judged together with the next one. Until then a stale server
+    deviates hardly more than a right one does anyhow. But a server whose numbers have not changed
+    at all has received nothing.
 
     Args:
         server: Its name, for messages.
-        tolerance: Largest deviation (root mean square, nats per token) that is put down to arithmetic.
+        tolerance: Largest deviation (root mean square, nats per token) that is put down to
+            arithmetic.
     """
 
     def __init__(self, server: str, tolerance: float) -> None:
@@ -119,8 +124,9 @@ class Probe:
 
         Args:
             reading: Taken after a sync.
-            wrong: What the trainer's model says with weights that a fault would leave on the server, each [N], by a description. The last
-                reading found right is among them by itself.
+            wrong: What the trainer's model says with weights that a fault would leave on the
+                server, each [N], by a description. The last reading found right is among them by
+                itself.
 
         Returns:
             The server's deviation (root mean square, nats per token).

@@ -26,7 +26,8 @@ class Served:
     Attributes:
         version: Number of weight updates behind the weights.
         label: Names these weights on the servers, and no others of any run.
-        models: The name to ask each server for, by its URL: the adapter's, or that of the whole model.
+        models: The name to ask each server for, by its URL: the adapter's, or that of the whole
+            model.
     """
 
     version: int
@@ -42,7 +43,8 @@ class VLLMSession(EngineSession):
         served: What they hold.
         sampling: How tokens are drawn.
         stop_token_ids: End a completion.
-        first_server: Which server the first prompt goes to, so that ranks do not all begin with the same.
+        first_server: Which server the first prompt goes to, so that ranks do not all begin with the
+            same.
 
     Raises:
         EngineError: vLLM cannot sample so.

@@ -20,8 +20,8 @@ _FULL_REWARD = 1.0 - 1e-6
 def tau(path: Path) -> Iterator[Reference | Rejected]:
     """Convert runs of τ-bench: `traj` (or `messages`), `reward`, `info.task`; `tools` where the file has them.
 
-    Only runs with the full reward become references, one for each of the user's turns. What the task says
-    (`instruction`, `actions`, `outputs`) goes through as the field `task`.
+    Only runs with the full reward become references, one for each of the user's turns. What the
+    task says (`instruction`, `actions`, `outputs`) goes through as the field `task`.
     """
 
     def convert(row: Row, where: str) -> Iterable[Reference | Rejected]:
@@ -51,8 +51,8 @@ def tau(path: Path) -> Iterator[Reference | Rejected]:
 def verl(path: Path) -> Iterator[Reference | Rejected]:
     """Convert verl's files: `prompt`, `reward_model.ground_truth`, tools of the row, or `messages` and `tools`.
 
-    The tools stand in `tools`, or in `extra_info` as `tools`, `tool_schemas`, `func_schemas` or, by name only,
-    `tools_kwargs`. `extra_info` goes through as a field.
+    The tools stand in `tools`, or in `extra_info` as `tools`, `tool_schemas`, `func_schemas` or, by
+    name only, `tools_kwargs`. `extra_info` goes through as a field.
     """
 
     def convert(row: Row, where: str) -> Iterable[Reference | Rejected]:

@@ -1,10 +1,10 @@
 """BFCL, the Berkeley Function-Calling Leaderboard (files of the `bfcl-eval` package), single-turn cases.
 
-A case has no answer in words: its references hold prompt, tools and expected calls, every call checked against its
-tool's schema. The teacher's solution is one message with these calls. Of the values that a case accepts for an argument
-the first that fits is taken; all of them stand in the field `accepted_arguments`. In the irrelevance cases the teacher
-calls nothing and says `REFUSAL`, which are our words. Multi-turn cases need the leaderboard's own simulators and are
-rejected.
+A case has no answer in words: its references hold prompt, tools and expected calls, every call
+checked against its tool's schema. The teacher's solution is one message with these calls. Of the
+values that a case accepts for an argument the first that fits is taken; all of them stand in the
+field `accepted_arguments`. In the irrelevance cases the teacher calls nothing and says `REFUSAL`,
+which are our words. Multi-turn cases need the leaderboard's own simulators and are rejected.
 """
 
 from __future__ import annotations

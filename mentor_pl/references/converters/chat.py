@@ -1,8 +1,10 @@
 """Files in the OpenAI chat format, with the liberties that their makers take.
 
-Against `files.references`, which takes such files as they are where they are well-formed, this converter also takes `tools` written as a
-JSON string, the deprecated `functions`, `function_call` and role `function`, a missing tool list (the tools called are then offered), and
-it makes a reference of every user turn of a conversation that uses tools. Without `answer` the last message's boxed text is the answer.
+Against `files.references`, which takes such files as they are where they are well-formed, this
+converter also takes `tools` written as a JSON string, the deprecated `functions`, `function_call`
+and role `function`, a missing tool list (the tools called are then offered), and it makes a
+reference of every user turn of a conversation that uses tools. Without `answer` the last message's
+boxed text is the answer.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Public data sets for function calling, in the forms in which they are published.
 
-Tools belong to each row. Where a data set holds no results of tools, the teacher's solution is one message with its
-calls.
+Tools belong to each row. Where a data set holds no results of tools, the teacher's solution is one
+message with its calls.
 """
 
 from __future__ import annotations

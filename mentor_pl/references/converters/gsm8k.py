@@ -1,6 +1,7 @@
 """GSM8K (arXiv:2110.14168): its calculator annotations `<<48/2=24>>` become calls of the twelve arithmetic tools.
 
-Every call is executed; a problem is rejected where a result differs from the stated one or the final answer is no result.
+Every call is executed; a problem is rejected where a result differs from the stated one or the
+final answer is no result.
 """
 
 from __future__ import annotations

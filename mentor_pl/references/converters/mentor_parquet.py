@@ -1,8 +1,9 @@
 """The parquet schema of the MENTOR authors' release (that of ReCall and verl), read with pyarrow (extra `parquet`).
 
-Columns: `question`; `reward_model.ground_truth` (a text, or a list of accepted ones); `extra_info.func_schemas` (a list of
-tools or its JSON) and, where the tools can be run, `extra_info.env` (their Python source, for `PythonSource`);
-`tool_calls_used` (names or calls, a list or its JSON), as a column or within `extra_info`.
+Columns: `question`; `reward_model.ground_truth` (a text, or a list of accepted ones);
+`extra_info.func_schemas` (a list of tools or its JSON) and, where the tools can be run,
+`extra_info.env` (their Python source, for `PythonSource`); `tool_calls_used` (names or calls, a
+list or its JSON), as a column or within `extra_info`.
 """
 
 from __future__ import annotations

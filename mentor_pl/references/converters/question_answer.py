@@ -1,8 +1,8 @@
 r"""Files of questions and answers: mathematics (GSM8K, MATH, AIME, AMC, Minerva, Omni-MATH) and question answering.
 
-The question is `question` or `problem`. The answer is the first that there is of `golden_answers` (a list), `answer`,
-`expected_answer`, `final_answer`; else the last box of `solution`. GSM8K's answers end in `#### 42`; of a worked answer with
-a box the box counts.
+The question is `question` or `problem`. The answer is the first that there is of `golden_answers`
+(a list), `answer`, `expected_answer`, `final_answer`; else the last box of `solution`. GSM8K's
+answers end in `#### 42`; of a worked answer with a box the box counts.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ def question_answer(path: Path) -> Iterator[Reference | Rejected]:
     """Convert a file of questions and answers.
 
     Args:
-        path: In any form that `files.tables.read_rows` takes: HotpotQA's JSON arrays, JSON Lines, CSV, parquet.
+        path: In any form that `files.tables.read_rows` takes: HotpotQA's JSON arrays, JSON Lines,
+            CSV, parquet.
 
     Yields:
-        For each row a reference without a teacher's solution, or why there is none. Further fields are kept, but for the
-        passages of reading comprehension: they are to be searched for.
+        For each row a reference without a teacher's solution, or why there is none. Further fields
+        are kept, but for the passages of reading comprehension: they are to be searched for.
     """
     return read_rows(path, lambda row, where: _convert(row, where, path.stem))
 

@@ -1,7 +1,7 @@
 """Your tools: every public function here is offered to the student.
 
-Type hints and docstrings become the JSON schema that the student reads. A function that raises shows the
-error to the student, as a tool would.
+Type hints and docstrings become the JSON schema that the student reads. A function that raises
+shows the error to the student, as a tool would.
 """
 
 

@@ -22,8 +22,9 @@ class Outcome:
     """How a piece of code ended.
 
     Attributes:
-        status: "ok"; "error": it raised, or left with a status above 0; "timeout"; "output": it printed too much; "crashed": a signal
-            ended it; "gone": its process had ended before. Decided outside the process that ran the code.
+        status: "ok"; "error": it raised, or left with a status above 0; "timeout"; "output": it
+            printed too much; "crashed": a signal ended it; "gone": its process had ended before.
+            Decided outside the process that ran the code.
         output: What it printed, both streams, cut at the limit of bytes.
         duration_s: Wall-clock seconds, without waiting for a free process.
     """

@@ -1,7 +1,7 @@
 """The process that runs model-written code: it confines itself, says that it got there, and runs.
 
-What the zygote imports, each fork copies: hence no dataclasses and no pathlib here and in the modules below, which would cost every call
-a tenth of its time.
+What the zygote imports, each fork copies: hence no dataclasses and no pathlib here and in the
+modules below, which would cost every call a tenth of its time.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ class Confinement(NamedTuple):
     """Where code runs and what it may use.
 
     Attributes:
-        keep_variables: True: one process runs piece after piece of code, until it is killed. False: it runs one and ends.
-        writable: The working directory, an empty disk; None where the host grants no mounting, and code then cannot write at all.
+        keep_variables: True: one process runs piece after piece of code, until it is killed. False:
+            it runs one and ends.
+        writable: The working directory, an empty disk; None where the host grants no mounting, and
+            code then cannot write at all.
         cpu_s: Processor seconds, all threads together; None: no limit but the zygote's clock.
         memory_bytes: Address space.
         disk_bytes: Size of the working directory, and of any file.

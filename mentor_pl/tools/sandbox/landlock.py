@@ -28,7 +28,8 @@ def abi() -> int:
 def ruleset(readable: Iterable[str], writable: Iterable[str]) -> int:
     """Make a ruleset that denies every file except those beneath the given paths.
 
-    It denies TCP ports, signals to others and abstract sockets too, where this kernel's Landlock knows of them.
+    It denies TCP ports, signals to others and abstract sockets too, where this kernel's Landlock
+    knows of them.
 
     Args:
         readable: Files or directories; one that does not exist is left out.

@@ -80,7 +80,8 @@ def enter(place: str) -> str | None:
     """Enter new user, network, process, IPC, host-name and mount namespaces; processes forked from now on live in them.
 
     Args:
-        place: An existing directory, which an empty read-only file system with the directory `work` will hide.
+        place: An existing directory, which an empty read-only file system with the directory `work`
+            will hide.
 
     Returns:
         None where all of it worked; else why not, and then nothing has changed.

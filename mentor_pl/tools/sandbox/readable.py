@@ -30,7 +30,8 @@ def _top_level_entries(package: str, folder: Path) -> list[Path]:
 def readable_paths(packages: Sequence[str]) -> tuple[list[str], list[str]]:
     """Choose what code may read: the standard library, shared libraries, time zones, and the given distributions.
 
-    Everything else in site-packages stays out of sight, this package with its reference data first of all.
+    Everything else in site-packages stays out of sight, this package with its reference data first
+    of all.
 
     Returns:
         The paths, and the `sys.path` to go with them.
@@ -60,7 +61,8 @@ def readable_paths(packages: Sequence[str]) -> tuple[list[str], list[str]]:
 def without(paths: Iterable[Path], hidden: Iterable[Path]) -> list[str]:
     """List paths that cover `paths` but not `hidden`: a directory that holds something hidden is replaced by its other entries.
 
-    Landlock can only allow, never take away, so that what must stay out of sight has to be left out when allowing.
+    Landlock can only allow, never take away, so that what must stay out of sight has to be left out
+    when allowing.
     """
     secrets = {path.resolve() for path in hidden}
     covered: list[str] = []

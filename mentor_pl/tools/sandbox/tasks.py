@@ -1,8 +1,9 @@
 """A limit on the tasks (processes and threads) that code may hold, kept by the kernel whatever system call makes them.
 
-A thread costs no memory where it is made by a bare `clone` without a stack of its own: one call could take every process id of the
-machine. RLIMIT_NPROC counts the tasks of a user, since Linux 5.14 apart for each user namespace (`man 2 getrlimit`); so it limits code
-alone where that runs in a user namespace or under a user of its own. cgroups would do, too, but are rarely given to a trainer.
+A thread costs no memory where it is made by a bare `clone` without a stack of its own: one call
+could take every process id of the machine. RLIMIT_NPROC counts the tasks of a user, since Linux
+5.14 apart for each user namespace (`man 2 getrlimit`); so it limits code alone where that runs in a
+user namespace or under a user of its own. cgroups would do, too, but are rarely given to a trainer.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class TaskLimit(NamedTuple):
     """What children of a zygote may hold.
 
     Attributes:
-        tasks: Tasks of their user; None: they may start no threads at all, since the kernel would not count them.
+        tasks: Tasks of their user; None: they may start no threads at all, since the kernel would
+            not count them.
         counted: What is counted together, in words.
     """
 

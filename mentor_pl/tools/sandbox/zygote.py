@@ -1,10 +1,12 @@
 """A small warm process that forks confined children and decides, from outside, how their calls ended.
 
-On its own socket the trainer asks for children: any message, answered by `{}` with three descriptors, which are a child's *cell*: the pipe
-on which its code is written, the pipe on which its output is read, and a socket for commands about it, JSON again:
+On its own socket the trainer asks for children: any message, answered by `{}` with three
+descriptors, which are a child's *cell*: the pipe on which its code is written, the pipe on which
+its output is read, and a socket for commands about it, JSON again:
 
-- `{"run": timeout_s}` runs what is written on the code pipe, and is answered by `{"status": ..., "alive": ...}`. Where each child runs one
-  piece of code only, the answer brings the cell of the next one, which was forked while this one was running.
+- `{"run": timeout_s}` runs what is written on the code pipe, and is answered by `{"status": ...,
+  "alive": ...}`. Where each child runs one piece of code only, the answer brings the cell of the
+  next one, which was forked while this one was running.
 - `{"stop": true}` ends a run: too much output. Closing the socket ends the child.
 """
 
@@ -55,7 +57,8 @@ class Zygote:
         control: The socket on which the trainer asks for children.
         confinement: What every child is made to.
         rules: Landlock ruleset for the children.
-        disks: Where each child runs one piece of code only, on the same disk: a byte sent here replaces it, and a byte comes back.
+        disks: Where each child runs one piece of code only, on the same disk: a byte sent here
+            replaces it, and a byte comes back.
     """
 
     def __init__(

@@ -32,9 +32,10 @@ class Endpoint:
         url: Address; `{argument}` in its path takes that argument's value.
         description: What the model reads about it.
         method: One of GET, HEAD, DELETE, POST, PUT, PATCH.
-        parameters: JSON Schema of the arguments object; by default each placeholder is a required string.
-        query: Arguments that go into the query string. By default those not in the path do for GET, HEAD and DELETE, and for the others
-            form a JSON object as the body.
+        parameters: JSON Schema of the arguments object; by default each placeholder is a required
+            string.
+        query: Arguments that go into the query string. By default those not in the path do for GET,
+            HEAD and DELETE, and for the others form a JSON object as the body.
         body: The argument that is the whole body; None: an object of those that go nowhere else.
     """
 

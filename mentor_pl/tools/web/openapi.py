@@ -27,7 +27,8 @@ def read_openapi(path: Path, base_url: str | None, operations: Collection[str] |
         operations: `operationId`s to offer; None offers all.
 
     Raises:
-        ConfigError: The file cannot be read, an operation is unknown, or needs what a tool call cannot give.
+        ConfigError: The file cannot be read, an operation is unknown, or needs what a tool call
+            cannot give.
     """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML

@@ -1,7 +1,8 @@
 """One HTTP request under one deadline: no redirects, no private addresses unless listed, no more bytes than allowed.
 
-Written on `http.client` because the address that is checked must be the address that is connected to, and because one deadline has to
-cover name look-up, connection, and an answer that comes in drop by drop; client libraries set their time limits per step.
+Written on `http.client` because the address that is checked must be the address that is connected
+to, and because one deadline has to cover name look-up, connection, and an answer that comes in drop
+by drop; client libraries set their time limits per step.
 """
 
 from __future__ import annotations

@@ -23,8 +23,9 @@ class Lifeline:
     def tie(self, group: int) -> None:
         """Tie a worker's process group to the trainer's life, and close our copy of the worker's end.
 
-        Done from here, at once, so that it holds for a worker that is still starting; and by the kernel, so that it holds for one whose
-        tool keeps the interpreter lock, say within a regular expression. Where the kernel is not Linux, the worker has to `watch`.
+        Done from here, at once, so that it holds for a worker that is still starting; and by the
+        kernel, so that it holds for one whose tool keeps the interpreter lock, say within a regular
+        expression. Where the kernel is not Linux, the worker has to `watch`.
         """
         if _BY_KERNEL:
             fcntl.fcntl(self.worker_fd, fcntl.F_SETOWN, -group)

@@ -42,7 +42,8 @@ def exchange(channel: Connection, call: ToolCall, timeout_s: float) -> ToolResul
     """Send one call and wait for its answer.
 
     Raises:
-        TimeoutError: No answer within `timeout_s`; the other side still runs the call and has to be killed.
+        TimeoutError: No answer within `timeout_s`; the other side still runs the call and has to be
+            killed.
         WorkerLost: The other side is gone.
     """
     start = time.perf_counter()
@@ -167,7 +168,8 @@ class FunctionWorker:
             initial_state: For a constructor that takes one, as JSON.
 
         Raises:
-            ToolBackendError: The child cannot be made, or the class cannot be instantiated within `timeout_s`.
+            ToolBackendError: The child cannot be made, or the class cannot be instantiated within
+                `timeout_s`.
         """
         ours, theirs = socket.socketpair()
         with theirs, self._control_lock:

@@ -1,10 +1,11 @@
 """The worker's side: `python -m mentor_pl.tools.workers.serve CHANNEL_FD LIFELINE_FD`. Imports no torch, so it starts fast and small.
 
-Protocol over a socket pair, in frames of `multiprocessing.connection`. The first frame is the configuration as JSON, answered by the
-specs or an error. Then, for plain functions, each frame `name NEWLINE arguments-JSON` is a call, answered by `[status, text, length]`.
-For a class this process only forks: `+` with a descriptor opens a session in a child, which serves calls on that descriptor;
-its first frame is the initial state as JSON. A call named `state()` or `score()` asks the instance itself. `-PID` ends it.
-A hanging session is thus killed without touching any other.
+Protocol over a socket pair, in frames of `multiprocessing.connection`. The first frame is the
+configuration as JSON, answered by the specs or an error. Then, for plain functions, each frame
+`name NEWLINE arguments-JSON` is a call, answered by `[status, text, length]`. For a class this
+process only forks: `+` with a descriptor opens a session in a child, which serves calls on that
+descriptor; its first frame is the initial state as JSON. A call named `state()` or `score()` asks
+the instance itself. `-PID` ends it. A hanging session is thus killed without touching any other.
 """
 
 from __future__ import annotations

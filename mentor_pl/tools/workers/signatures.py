@@ -32,8 +32,10 @@ class TypedFunction:
 
     Attributes:
         spec: As offered to a model.
-        arguments: Validates the JSON text of the arguments object and converts it to the annotated Python types.
-        function: What is called; for a method the plain function, whose first argument is the instance.
+        arguments: Validates the JSON text of the arguments object and converts it to the annotated
+            Python types.
+        function: What is called; for a method the plain function, whose first argument is the
+            instance.
     """
 
     spec: ToolSpec
@@ -57,7 +59,8 @@ def typed_function(function: Callable[..., Any], *, method: bool = False) -> Typ
         method: True where the first parameter is the instance.
 
     Raises:
-        ConfigError: A parameter has no type hint, or one without a JSON Schema, or cannot be passed by name.
+        ConfigError: A parameter has no type hint, or one without a JSON Schema, or cannot be passed
+            by name.
     """
     name = function.__name__
     doc = docstring_parser.parse(inspect.getdoc(function) or "", style=docstring_parser.DocstringStyle.GOOGLE)
@@ -161,14 +164,18 @@ def load_functions(module: str, functions: Sequence[str] | None) -> tuple[dict[s
     """Import a user's module and read its tools.
 
     Args:
-        module: Import path or path of a `.py` file; `:Class` behind it takes the class's public methods instead.
-        functions: Names to offer; None offers `__all__`, or else every public function that the module itself defines.
+        module: Import path or path of a `.py` file; `:Class` behind it takes the class's public
+            methods instead.
+        functions: Names to offer; None offers `__all__`, or else every public function that the
+            module itself defines.
 
     Returns:
-        The tools by name, and the class of which each session gets an instance (None for plain functions).
+        The tools by name, and the class of which each session gets an instance (None for plain
+        functions).
 
     Raises:
-        ConfigError: The module cannot be imported, lacks a function or class, or a signature cannot be offered.
+        ConfigError: The module cannot be imported, lacks a function or class, or a signature cannot
+            be offered.
     """
     path, _, class_name = module.partition(":")
     try:

@@ -28,9 +28,11 @@ class Case:
     Attributes:
         case_id: Its id, unique over all categories.
         category: One of `CATEGORIES`.
-        row: As it stands in the package's file: `question`, `function` or `involved_classes` and `initial_config`.
-        truth: What the package accepts. Single-turn: for each call, function -> argument -> accepted values. Multi-turn: for
-            each turn of the user, calls in Python. Empty where no call is right.
+        row: As it stands in the package's file: `question`, `function` or `involved_classes` and
+            `initial_config`.
+        truth: What the package accepts. Single-turn: for each call, function -> argument ->
+            accepted values. Multi-turn: for each turn of the user, calls in Python. Empty where no
+            call is right.
     """
 
     case_id: str

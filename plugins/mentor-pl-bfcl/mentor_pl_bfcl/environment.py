@@ -35,15 +35,18 @@ class BFCL(Environment):
         """Name the cases.
 
         Args:
-            categories: All of a single turn (`multiple`, `live_simple`, ...), whose calls are declared and end the attempt,
-                or all multi-turn (`multi_turn_base`, ...), whose calls the package's simulators run.
-            reward: The term `bfcl` alone unless given: 1 where the package's checker accepts the calls.
+            categories: All of a single turn (`multiple`, `live_simple`, ...), whose calls are
+                declared and end the attempt, or all multi-turn (`multi_turn_base`, ...), whose
+                calls the package's simulators run.
+            reward: The term `bfcl` alone unless given: 1 where the package's checker accepts the
+                calls.
             limits: Unless given: one turn of 1,024 tokens, or 60 turns of 8,192 tokens in all.
             max_cases: Cases of each category, the first ones; null for all.
             **settings: See `Environment`.
 
         Raises:
-            ConfigError: A category is unknown, or the two kinds are mixed; or the package bfcl-eval is not installed.
+            ConfigError: A category is unknown, or the two kinds are mixed; or the package bfcl-eval
+                is not installed.
         """
         known = (*SINGLE_TURN, *CONVERTED)
         if not categories or (unknown := [name for name in categories if name not in known]):

@@ -22,9 +22,10 @@ _MULTI_TURN = ("multi_turn_base", "multi_turn_miss_func", "multi_turn_miss_param
 class BFCLColumns(TrajectoryMetric):
     """Accuracy of every category that was tried, and the leaderboard's means of those whose parts are all there.
 
-    As the package's `eval_runner_helper` has them: `non_live` is the mean of simple (itself a mean of three languages),
-    multiple, parallel and parallel multiple; `live` is the share of all its cases; `multi_turn` the mean of its
-    categories; `irrelevance` the mean of both. The overall score needs the agentic categories, which are not here.
+    As the package's `eval_runner_helper` has them: `non_live` is the mean of simple (itself a mean
+    of three languages), multiple, parallel and parallel multiple; `live` is the share of all its
+    cases; `multi_turn` the mean of its categories; `irrelevance` the mean of both. The overall
+    score needs the agentic categories, which are not here.
     """
 
     correct: Tensor

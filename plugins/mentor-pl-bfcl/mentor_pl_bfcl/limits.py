@@ -12,7 +12,8 @@ MAX_PRECISION = 1000
 def refusal_of(name: str, arguments: Mapping[str, Any]) -> str | None:
     """Say why a call is not run; None where it is. No expected call of the leaderboard is refused.
 
-    `power` takes whole numbers of any size, `square_root` and `logarithm` digits of any number, and `multiply` texts and lists.
+    `power` takes whole numbers of any size, `square_root` and `logarithm` digits of any number, and
+    `multiply` texts and lists.
     """
     for key, limit in (("exponent", MAX_EXPONENT), ("precision", MAX_PRECISION)):
         value = arguments.get(key)

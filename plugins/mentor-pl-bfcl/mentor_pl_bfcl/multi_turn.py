@@ -21,8 +21,9 @@ _one_at_a_time = threading.Lock()
 def turns_are_right(case: Case, turns: Sequence[Steps]) -> bool:
     """Check a multi-turn case.
 
-    After each turn of the user, every simulator must be in the state that the expected calls lead to, and every result of the
-    expected calls must be among the student's results. A conversation that broke off is wrong.
+    After each turn of the user, every simulator must be in the state that the expected calls lead
+    to, and every result of the expected calls must be among the student's results. A conversation
+    that broke off is wrong.
 
     Args:
         case: The case.

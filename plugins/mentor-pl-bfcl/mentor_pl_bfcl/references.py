@@ -28,7 +28,8 @@ _DOCS = {
 def references_of(category: str) -> Iterator[Reference]:
     """Return all cases of a category that can be tried.
 
-    Where the expected calls of a single-turn case cannot be said by its tools' schemas, or there are none, it has no teacher.
+    Where the expected calls of a single-turn case cannot be said by its tools' schemas, or there
+    are none, it has no teacher.
 
     Args:
         category: One of `SINGLE_TURN` or `CONVERTED`.

@@ -21,7 +21,8 @@ class BFCLCorrect(RewardComponent):
         """Say what is paid for a reference that is no case of the leaderboard.
 
         Args:
-            unknown: The score of such a reference, for mixtures with other data; an error unless given.
+            unknown: The score of such a reference, for mixtures with other data; an error unless
+                given.
 
         Raises:
             ConfigError: The package bfcl-eval is not installed.

@@ -25,8 +25,9 @@ from mentor_pl_bfcl.package import data_folder
 class BFCLSimulators(ToolBackend):
     """Runs the multi-turn cases of BFCL. A reference names its case by its id, and has the case's tools.
 
-    Each trajectory has simulators of its own, in the case's first state. They live in memory and reach neither files nor the
-    network. The student sees what the leaderboard would show it: results as JSON, errors as `Error during execution: ...`.
+    Each trajectory has simulators of its own, in the case's first state. They live in memory and
+    reach neither files nor the network. The student sees what the leaderboard would show it:
+    results as JSON, errors as `Error during execution: ...`.
     """
 
     stateful = True

@@ -14,8 +14,9 @@ from mentor_pl_bfcl.package import MODEL_NAME, checker
 def calls_are_right(case: Case, calls: Sequence[ToolCall]) -> bool:
     """Check the calls of a single-turn case.
 
-    In the irrelevance categories no call is right, in `live_relevance` any call is. A malformed call makes the whole turn
-    unreadable, as the package has it: that is no call there, and wrong elsewhere.
+    In the irrelevance categories no call is right, in `live_relevance` any call is. A malformed
+    call makes the whole turn unreadable, as the package has it: that is no call there, and wrong
+    elsewhere.
 
     Args:
         case: The case.

@@ -26,22 +26,26 @@ if TYPE_CHECKING:
 class MCP(ToolBackend):
     """The tools of one MCP server; give several backends for several servers, each with a prefix of its own.
 
-    A server is trusted code: it runs with this user's rights. What a student can do with it is what its tools do.
+    A server is trusted code: it runs with this user's rights. What a student can do with it is what
+        its tools do.
 
     Args:
         command: Program and arguments of a server that speaks over standard input and output.
         url: Address of a server that speaks streamable HTTP, instead.
         tools: Which of its tools to offer, by the server's names; all by default.
         prefix: Put before every tool's name, so that two servers can offer tools of one name.
-        env_from: Environment variables that the server process gets, beside a few harmless ones such as PATH and HOME.
+        env_from: Environment variables that the server process gets, beside a few harmless ones
+            such as PATH and HOME.
         timeout_s: Seconds for one call.
         start_timeout_s: Seconds for starting the server and listing its tools.
         max_output_chars: Longer output is cut, with a line that says so.
         max_in_flight: How many calls may be under way at once.
-        per_trajectory: True gives every trajectory a server (or a connection) of its own: for servers that keep state.
+        per_trajectory: True gives every trajectory a server (or a connection) of its own: for
+            servers that keep state.
 
     Raises:
-        ConfigError: Neither or both of command and url are given, a tool or variable does not exist, or mcp is not installed.
+        ConfigError: Neither or both of command and url are given, a tool or variable does not
+            exist, or mcp is not installed.
         ToolBackendError: The server cannot be started.
     """
 

@@ -1,10 +1,11 @@
 """Writes references for an OpenEnv environment: one prompt for each episode, with its first observation.
 
-    python -m mentor_pl_openenv --url http://localhost:8000 --episodes 100 --instructions "Guess the number." --output references.jsonl
+    python -m mentor_pl_openenv --url http://localhost:8000 --episodes 100 --instructions "Guess the
+    number." --output references.jsonl
 
-Each episode is reset with a seed of its own, which stands in the reference (`reset`), so that every attempt at a prompt begins alike. The
-references hold no solution. A run does not need them, since `OpenEnvEpisodes` makes the same ones; they are for looking at, and for
-`mentor-pl collect`.
+Each episode is reset with a seed of its own, which stands in the reference (`reset`), so that every
+attempt at a prompt begins alike. The references hold no solution. A run does not need them, since
+`OpenEnvEpisodes` makes the same ones; they are for looking at, and for `mentor-pl collect`.
 """
 
 from __future__ import annotations

@@ -20,19 +20,23 @@ from mentor_pl_openenv.offers import Offer, read_offer
 class OpenEnv(ToolBackend):
     """An environment behind an OpenEnv server. Each trajectory is an episode in a session of its own.
 
-    An environment with one kind of action is one tool, whose arguments are the action's fields; an MCP environment has
-    the tools that it lists. What a call leads to is the observation; where the episode is done, the trajectory ends
-    (`StopReason.CALLED`). The environment's state is the trajectory's `final_state`, its reward the `environment_score`
-    that `EnvironmentScore` pays.
+    An environment with one kind of action is one tool, whose arguments are the action's fields; an
+    MCP environment has the tools that it lists. What a call leads to is the observation; where the
+    episode is done, the trajectory ends (`StopReason.CALLED`). The environment's state is the
+    trajectory's `final_state`, its reward the `environment_score` that `EnvironmentScore` pays.
 
     Args:
         url: The server, for example `http://localhost:8000`.
         name: Of the tool that an action becomes; the environment's own unless given.
         description: Of that tool, for the model; the environment's own unless given.
-        reset_field: Field of a reference's row with arguments of the environment's `reset`, for example `{seed: 3}`.
-        shown: Field of an observation that a model is shown; the whole observation, as JSON, unless given.
-        reward: Which of an episode's rewards count: the `last`, the largest (`max`), or their `sum`.
-        reward_range: The rewards that are worth 0 and 1; what lies between is worth its share, what lies outside the end.
+        reset_field: Field of a reference's row with arguments of the environment's `reset`, for
+            example `{seed: 3}`.
+        shown: Field of an observation that a model is shown; the whole observation, as JSON, unless
+            given.
+        reward: Which of an episode's rewards count: the `last`, the largest (`max`), or their
+            `sum`.
+        reward_range: The rewards that are worth 0 and 1; what lies between is worth its share, what
+            lies outside the end.
         timeout_s: Seconds of one step; it is the caller's to keep.
         start_timeout_s: Seconds for reaching the server.
         max_output_chars: Longer answers are cut, with a line that says so.

@@ -1,7 +1,8 @@
 """What an OpenEnv server says: its schema over HTTP, and one session over a WebSocket.
 
-The protocol is that of `openenv-core` 0.3 (`env_server/types.py`): JSON messages `{"type", "data"}` of the types reset, step, state and
-close; the server answers with observation, state or error. Nothing of an environment's own code runs here.
+The protocol is that of `openenv-core` 0.3 (`env_server/types.py`): JSON messages `{"type", "data"}`
+of the types reset, step, state and close; the server answers with observation, state or error.
+Nothing of an environment's own code runs here.
 """
 
 from __future__ import annotations

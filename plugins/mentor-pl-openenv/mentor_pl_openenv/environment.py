@@ -21,14 +21,16 @@ from mentor_pl_openenv.episode import written
 class OpenEnvEpisodes(Environment):
     """Episodes of an OpenEnv environment, each reset with a seed of its own.
 
-    A prompt is the instructions and the episode's first observation. All attempts at a prompt begin alike, which asks of
-    the environment that a seed decides an episode. The references hold no teacher's solution.
+    A prompt is the instructions and the episode's first observation. All attempts at a prompt begin
+    alike, which asks of the environment that a seed decides an episode. The references hold no
+    teacher's solution.
 
     Args:
         server: The server, and how it is used.
         instructions: What the student is to do.
         episodes: How many there are.
-        first_seed: The seed of the first one; the next ones follow. Give a held-out split others than training.
+        first_seed: The seed of the first one; the next ones follow. Give a held-out split others
+            than training.
         reward: Unless given: the environment's own (`EnvironmentScore`), which is the success, too.
         **settings: See `Environment`.
 

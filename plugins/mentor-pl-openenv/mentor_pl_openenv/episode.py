@@ -20,7 +20,8 @@ class Episode:
         connect: Opens the session.
         reset: Arguments of the environment's `reset`.
         timeout_s: Seconds of one answer.
-        shown: Field of an observation that is the answer to a call; the whole observation where None.
+        shown: Field of an observation that is the answer to a call; the whole observation where
+            None.
         max_output_chars: Longer answers are cut.
     """
 

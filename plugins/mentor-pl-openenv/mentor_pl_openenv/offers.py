@@ -17,7 +17,8 @@ class Offer:
 
     Attributes:
         specs: Its tools.
-        by_name: Whether they are those of an MCP environment, which are called by name; else there is one, the action.
+        by_name: Whether they are those of an MCP environment, which are called by name; else there
+            is one, the action.
     """
 
     specs: tuple[ToolSpec, ...]

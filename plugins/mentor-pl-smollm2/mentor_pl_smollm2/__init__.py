@@ -23,8 +23,9 @@ GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 class SmolLM2Student(StudentLoader):
     """SmolLM2-135M-Instruct (Apache-2.0), trained whole, through an adapter, or through an adapter on 4-bit weights.
 
-    The package's GGUF file is converted once and cached (see `mentor_pl.students.gguf_conversion`). Its own chat template drops tools
-    and its pad token is its end of sequence, so it gets the Hermes template and `<|endoftext|>`.
+    The package's GGUF file is converted once and cached (see `mentor_pl.students.gguf_conversion`).
+    Its own chat template drops tools and its pad token is its end of sequence, so it gets the
+    Hermes template and `<|endoftext|>`.
 
     Args:
         lora_rank: Rank of a LoRA adapter to be trained; null trains every weight.
