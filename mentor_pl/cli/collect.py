@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mentor_pl.cli.parser import call
+from mentor_pl.environments import Environment
 from mentor_pl.errors import ConfigError, DataFileError
 from mentor_pl.files.jsonl import write_rows
 from mentor_pl.files.references import write_references
@@ -24,7 +25,7 @@ from mentor_pl.references.collect import CollectionReport, Collector, Sampling
 from mentor_pl.references.endpoint_solver import EndpointSolver
 from mentor_pl.references.journal import Journal
 from mentor_pl.references.openai_teacher import OpenAITeacher
-from mentor_pl.references.prompts import read_prompts
+from mentor_pl.references.prompts import prompts_of, read_prompts
 from mentor_pl.references.teacher import ChatTeacher, Teacher
 from mentor_pl.rewards.base import RewardComponent
 from mentor_pl.rewards.correct import Correct
@@ -35,10 +36,11 @@ __all__ = ["OpenAITeacher", "collect", "main"]
 
 
 def collect(
-    prompts: Path,
     output: Path,
     teacher: Teacher,
-    tools: list[ToolBackend],
+    prompts: Path | None = None,
+    tools: list[ToolBackend] | None = None,
+    environment: Environment | None = None,
     final_tools: list[str] | None = None,
     judges: list[RewardComponent] | None = None,
     sampling: Sampling | None = None,
@@ -53,27 +55,38 @@ def collect(
     output is written whole at the end, with a report beside it.
 
     Args:
-        prompts: File of prompts, with their answers where `Correct` judges.
         output: The reference file to write; the report goes to the same name with `.report.json`.
         teacher: Who solves them.
+        prompts: File of prompts, with their answers where `Correct` judges.
         tools: The tool backends offered to the teacher, and later to the student.
+        environment: Instead of `prompts`, `tools` and `final_tools`: an environment that has them.
+            Its user speaks with the teacher, too.
         final_tools: Tools whose call ends an attempt, and whose arguments are its answer.
-        judges: Each must score a solution 1.0; Correct unless given.
+        judges: Each must score a solution 1.0. Unless given, what the environment's reward calls
+            success; else Correct.
         sampling: How often a prompt is tried and what is kept.
         limits: Of one attempt.
         budget: What may be spent in all, restarts included.
         journal: Where replies are kept; the output's name with `.journal.jsonl` unless given.
     """
     console = Console(stderr=True)
+    environment = _environment(environment, prompts, tools, final_tools)
     with ExitStack() as stack:
-        toolbox = stack.enter_context(closing(ToolBox(tools, final_tools=final_tools or ())))
-        judges = judges or [Correct()]
-        # Other judges may ask for the state, or for calls: whether those are there, they say themselves.
-        read = partial(read_prompts, prompts, toolbox, answers_needed=any(isinstance(j, Correct) for j in judges))
-        # The whole file is read before anything is paid for.
+        toolbox = stack.enter_context(
+            closing(ToolBox(environment.tools or [], final_tools=environment.final_tools or ()))
+        )
+        judges = judges or _judges(environment)
+        if prompts is not None:
+            # Other judges may ask for the state, or for calls: whether those are there, they say themselves.
+            read = partial(read_prompts, prompts, toolbox, answers_needed=any(isinstance(j, Correct) for j in judges))
+        else:
+            read = partial(prompts_of, environment.read(), toolbox, source=environment.source)
+        # All of it is read before anything is paid for.
         total = sum(1 for _ in read())
         if not total:
-            raise DataFileError(f"{prompts}: expected at least one prompt, found none; is it the right file?")
+            raise DataFileError(
+                f"{environment.source}: expected at least one prompt, found none; is it the right file?"
+            )
         book = stack.enter_context(closing(Journal(journal or output.with_suffix(".journal.jsonl"))))
         before = Spending(
             requests=book.num_replies, prompt_tokens=book.prompt_tokens, completion_tokens=book.completion_tokens
@@ -81,13 +94,13 @@ def collect(
         account = Account(budget or Budget(), Spending(**asdict(before)))
         sampling, limits = sampling or Sampling(), limits or AttemptLimits()
         if isinstance(teacher, ChatTeacher):
-            solver = EndpointSolver(Endpoint(teacher, book, account), toolbox, sampling, limits)
+            solver = EndpointSolver(Endpoint(teacher, book, account), toolbox, sampling, limits, environment.user)
         else:
             from mentor_pl.references.local_teacher import LocalSolver, LocalTeacher
 
             if not isinstance(teacher, LocalTeacher):
                 raise ConfigError(f"teacher is a {type(teacher).__name__}; it must be a ChatTeacher or a LocalTeacher")
-            solver = LocalSolver(teacher, book, toolbox, sampling, limits)
+            solver = LocalSolver(teacher, book, toolbox, sampling, limits, environment.user)
         collector = Collector(solver, teacher.name, judges, sampling)
         progress = stack.enter_context(_progress(console))
         task = progress.add_task("collecting", total=total, kept=0)
@@ -99,6 +112,32 @@ def collect(
     report = _report(collector.report, account, before, teacher)
     write_rows(output.with_suffix(".report.json"), [report])
     _print(report, output, console)
+
+
+def _environment(
+    given: Environment | None,
+    prompts: Path | None,
+    tools: list[ToolBackend] | None,
+    final_tools: list[str] | None,
+) -> Environment:
+    """Return the environment that the arguments name, or are."""
+    own = {"prompts": prompts, "tools": tools, "final_tools": final_tools}
+    if given is not None:
+        if twice := [name for name, value in own.items() if value is not None]:
+            raise ConfigError(f"collect: an environment is given, and {', '.join(twice)} too; leave out one of them")
+        if given.tools is None:
+            raise ConfigError(f"collect: the environment {given.source} has no tools; name them under it")
+        return given
+    if lacking := [name for name in ("prompts", "tools") if own[name] is None]:
+        raise ConfigError(f"collect: {' and '.join(lacking)} missing; give them, or an environment that has them")
+    return Environment(references=str(prompts), tools=tools, final_tools=final_tools)
+
+
+def _judges(environment: Environment) -> list[RewardComponent]:
+    program = environment.reward
+    terms = {} if program is None else {term.name: term.component for term in program.terms}
+    success = None if program is None else program.success_term
+    return [Correct() if success is None else terms[success]]
 
 
 def _progress(console: Console) -> Progress:
@@ -162,7 +201,7 @@ def _names_local_teacher(argv: list[str]) -> bool:
 
 def main(argv: list[str]) -> None:
     """Run `mentor-pl collect`."""
-    groups = ["mentor_pl.rewards", "mentor_pl.tools"]
+    groups = ["mentor_pl.rewards", "mentor_pl.tools", "mentor_pl.environments", "mentor_pl.users"]
     # Only a teacher of one's own needs torch, which takes seconds to import.
     if _names_local_teacher(argv):
         importlib.import_module("mentor_pl.references.local_teacher")

@@ -16,6 +16,7 @@ from mentor_pl.references.journal import Journal, journal_key
 from mentor_pl.references.replies import as_it_came, kind_of_end, message_from_reply, with_own_ids
 from mentor_pl.references.teacher import ChatTeacher, Reply, Stopped
 from mentor_pl.rollout.agent_loop import Episode, Response
+from mentor_pl.rollout.user import User
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import StopReason, Trajectory
 
@@ -98,7 +99,14 @@ class Attempt:
     """One attempt of the teacher: the agent loop, with an endpoint that speaks and a journal that remembers."""
 
     def __init__(
-        self, prompt: Reference, sample: int, *, endpoint: Endpoint, toolbox: ToolBox, limits: AttemptLimits
+        self,
+        prompt: Reference,
+        sample: int,
+        *,
+        endpoint: Endpoint,
+        toolbox: ToolBox,
+        limits: AttemptLimits,
+        user: User | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._tools = toolbox.offered(prompt)
@@ -108,6 +116,7 @@ class Attempt:
             toolbox=toolbox,
             max_turns=limits.max_turns,
             max_tool_calls=limits.max_tool_calls,
+            user=user,
         )
 
     def run(self) -> Trajectory:

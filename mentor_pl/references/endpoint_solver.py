@@ -13,6 +13,7 @@ from mentor_pl.references.attempt import Attempt, AttemptLimits, Endpoint, Withh
 from mentor_pl.references.budget import BudgetSpentError
 from mentor_pl.references.collect import Outcome, Sampling, Select, Solver
 from mentor_pl.references.teacher import ConversationRefusedError, Stopped, TeacherError, UnavailableError
+from mentor_pl.rollout.user import User
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import Trajectory
 
@@ -33,14 +34,23 @@ class EndpointSolver(Solver):
         toolbox: Runs the teacher's calls.
         sampling: How often a prompt is tried.
         limits: Of one attempt.
+        user: Speaks with the teacher once a prompt's own follow-ups are said; nobody where None.
 
     Raises:
         ConfigError: Several samples at temperature 0 would all be the same.
     """
 
-    def __init__(self, endpoint: Endpoint, toolbox: ToolBox, sampling: Sampling, limits: AttemptLimits) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        toolbox: ToolBox,
+        sampling: Sampling,
+        limits: AttemptLimits,
+        user: User | None = None,
+    ) -> None:
         sampling.check_temperature(endpoint.teacher.identity.get("temperature"))
         self._endpoint, self._toolbox, self._sampling, self._limits = endpoint, toolbox, sampling, limits
+        self._user = user
         self._taken = 0
         self._unavailable_in_a_row = self._refused_in_a_row = 0
         self._words: dict[str, str] = {}
@@ -73,7 +83,9 @@ class EndpointSolver(Solver):
     def _attempt(self, prompt: Reference, sample: int) -> Trajectory | str:
         if self._given_up is not None:  # by another thread: nothing more is asked, and the first word stands
             raise self._given_up
-        attempt = Attempt(prompt, sample, endpoint=self._endpoint, toolbox=self._toolbox, limits=self._limits)
+        attempt = Attempt(
+            prompt, sample, endpoint=self._endpoint, toolbox=self._toolbox, limits=self._limits, user=self._user
+        )
         try:
             trajectory = attempt.run()
         except BudgetSpentError:

@@ -22,6 +22,7 @@ from mentor_pl.references.journal import Journal, journal_key
 from mentor_pl.references.teacher import Teacher
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import RolloutRunner
+from mentor_pl.rollout.user import User
 from mentor_pl.rollout.world import World
 from mentor_pl.students.base import StudentLoader
 from mentor_pl.tools.toolbox import ToolBox
@@ -94,17 +95,24 @@ class LocalSolver(Solver):
         sampling: How often a prompt is tried; `concurrency` is the teacher's `prompts_at_once`
             here.
         limits: Of one attempt.
+        user: Speaks with the teacher once a prompt's own follow-ups are said; nobody where None.
 
     Raises:
         ConfigError: Several samples at temperature 0 would all be the same.
     """
 
     def __init__(
-        self, teacher: LocalTeacher, journal: Journal, toolbox: ToolBox, sampling: Sampling, limits: AttemptLimits
+        self,
+        teacher: LocalTeacher,
+        journal: Journal,
+        toolbox: ToolBox,
+        sampling: Sampling,
+        limits: AttemptLimits,
+        user: User | None = None,
     ) -> None:
         sampling.check_temperature(teacher.sampling.temperature)
         self._teacher, self._journal, self._toolbox = teacher, journal, toolbox
-        self._sampling, self._limits = sampling, limits
+        self._sampling, self._limits, self._user = sampling, limits, user
         self._runner: RolloutRunner | None = None
 
     def outcomes(self, prompts: Iterable[Reference], select: Select) -> Iterator[Outcome]:
@@ -157,6 +165,7 @@ class LocalSolver(Solver):
             protocol=ChatProtocol(tokenizer),
             world=World(
                 toolbox=self._toolbox,
+                user=self._user,
                 limits=RolloutLimits(
                     max_turns=self._limits.max_turns,
                     max_tool_calls=self._limits.max_tool_calls,

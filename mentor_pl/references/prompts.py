@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from mentor_pl.errors import DataFileError
 from mentor_pl.files.fields import is_absent, refusal
 from mentor_pl.files.jsonl import Row
 from mentor_pl.files.references import reference_from_row
 from mentor_pl.files.tables import read_rows
-from mentor_pl.reference import Reference
+from mentor_pl.reference import Reference, group_by_prompt
 from mentor_pl.tools.toolbox import ToolBox
 
 
@@ -58,6 +59,28 @@ def read_prompts(path: Path, toolbox: ToolBox, *, answers_needed: bool = True) -
                 where, "id", expected="each id once", found=read.reference_id, remedy="give every prompt its own id"
             )
         seen.add(read.reference_id)
-        return replace(read, tools=tuple(toolbox.offered(read)), tool_calls=(), messages=(), teacher=None)
+        return _unsolved(read, toolbox)
 
     return read_rows(path, parse)
+
+
+def prompts_of(references: Iterable[Reference], toolbox: ToolBox, *, source: str) -> list[Reference]:
+    """Return the prompts of references, each once, without the teacher's part of them.
+
+    Args:
+        references: Those of an environment, for example.
+        toolbox: Runs the tools.
+        source: Where they come from, for errors.
+
+    Raises:
+        DataFileError: One offers a tool that no backend runs.
+    """
+    firsts = [prompt[0] for prompt in group_by_prompt(references)]
+    for first in firsts:
+        for name in toolbox.missing(first):
+            raise DataFileError(f"{source}: {first.reference_id!r} offers {name!r}; add the backend that runs it")
+    return [_unsolved(first, toolbox) for first in firsts]
+
+
+def _unsolved(reference: Reference, toolbox: ToolBox) -> Reference:
+    return replace(reference, tools=tuple(toolbox.offered(reference)), tool_calls=(), messages=(), teacher=None)

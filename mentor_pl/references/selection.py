@@ -105,6 +105,8 @@ def reference_of(trajectory: Trajectory, prompt: Reference, *, reference_id: str
         reference_id=reference_id,
         tool_calls=called(messages),
         messages=messages,
+        # A simulated user's words are the reference's own from now on.
+        follow_ups=tuple(message.content for message in messages if message.role == "user"),
         teacher=teacher,
         expected_state=prompt.expected_state if prompt.expected_state is not None else trajectory.final_state,
     )

@@ -261,7 +261,7 @@ def interruptible():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_asked_to_stop_saves_where_it_is(tmp_path, references, caplog, number):
+def test_a_run_that_is_asked_to_stop_saves_where_it_is(tmp_path, references, caplog, interruptible, number):
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
     data = make_data(references)
     trainer = make_trainer(tmp_path, GracefulStop(), Signals(2, number), max_epochs=20)

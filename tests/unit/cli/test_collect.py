@@ -1,0 +1,113 @@
+"""`collect` in an environment: its prompts, tools, user and reward."""
+
+import json
+
+import pytest
+
+from mentor_pl.cli.collect import collect
+from mentor_pl.cli.main import main
+from mentor_pl.environments import Environment
+from mentor_pl.errors import ConfigError
+from mentor_pl.files import read_references
+from mentor_pl.references.collect import Sampling
+from mentor_pl.references.openai_teacher import OpenAITeacher
+from mentor_pl.rewards.program import RewardProgram, RewardTerm
+from mentor_pl.rewards.text_answer import TextAnswer
+from mentor_pl.rollout.user import User
+from mentor_pl.tools.functions import PythonFunctions
+from tests.unit.references import misbehaving_endpoint as bad
+
+pytest.importorskip("openai")
+
+
+class Doubter(User):
+    """Says one word more to the first answer."""
+
+    def reply(self, reference, messages):
+        return "Are you sure?" if messages[-1].content == "I think so." else None
+
+
+def says(content):
+    return {"role": "assistant", "content": content}
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    rows = [
+        {"id": "a", "prompt": "Which town?", "answer": "Paris", "tools": ["add"], "ask": "me"},
+        {"id": "b", "prompt": "Which river?", "answer": "Seine", "tools": ["add"]},
+        {"id": "b2", "prompt": "Which river?", "answer": "Seine", "tools": ["add"]},
+    ]
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def tools():
+    return [PythonFunctions(module="mentor_pl.tools.arithmetic")]
+
+
+def program():
+    return RewardProgram(terms=[RewardTerm(name="town", component=TextAnswer(), weight=1.0, success=True)])
+
+
+def test_what_the_environment_calls_success_is_kept(tmp_path, prompts, monkeypatch):
+    output = tmp_path / "refs.jsonl"
+    with bad.endpoint(lambda handler: handler.send(bad.completion(says("\\boxed{Paris}")))) as server:
+        teacher = OpenAITeacher(model="m", base_url=server.url, api_key_env="")
+        environment = Environment(references=str(prompts), tools=tools(), reward=program())
+        collect(output, teacher, environment=environment, sampling=Sampling(concurrency=1))
+        assert len(server.requests) == 2  # two prompts, though three references
+    [kept] = read_references(output)
+    assert (kept.reference_id, kept.answer, kept.fields) == ("a", "Paris", {"ask": "me"})
+
+
+def test_the_environments_user_speaks_with_the_teacher(tmp_path, prompts):
+    def act(handler):
+        asked = handler.server.requests[-1]["messages"][-1]["content"]
+        handler.send(bad.completion(says("\\boxed{Paris}" if asked == "Are you sure?" else "I think so.")))
+
+    output = tmp_path / "refs.jsonl"
+    with bad.endpoint(act) as server:
+        teacher = OpenAITeacher(model="m", base_url=server.url, api_key_env="")
+        environment = Environment(references=str(prompts), tools=tools(), reward=program(), user=Doubter())
+        collect(output, teacher, environment=environment, sampling=Sampling(concurrency=1))
+        assert len(server.requests) == 4
+    [kept] = read_references(output)
+    assert [message.content for message in kept.messages] == ["I think so.", "Are you sure?", "\\boxed{Paris}"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"prompts": "p"}, "collect: tools missing; give them, or an environment that has them"),
+        ({}, "collect: prompts and tools missing"),
+        ({"environment": Environment(references="r", tools=[]), "prompts": "p"}, "and prompts too; leave out one"),
+        ({"environment": Environment(references="r")}, "collect: the environment r has no tools"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(tmp_path, arguments, said):
+    teacher = OpenAITeacher(model="m", base_url="http://127.0.0.1:9/v1", api_key_env="")
+    with pytest.raises(ConfigError, match=said):
+        collect(tmp_path / "refs.jsonl", teacher, **arguments)
+
+
+def test_a_config_names_the_environment(tmp_path, prompts, capsys):
+    with bad.endpoint(lambda handler: handler.send(bad.completion(says("\\boxed{Seine}")))) as server:
+        config = {
+            "teacher": {
+                "class_path": "OpenAITeacher",
+                "init_args": {"model": "m", "base_url": server.url, "api_key_env": ""},
+            },
+            "environment": {
+                "class_path": "Environment",
+                "init_args": {
+                    "references": str(prompts),
+                    "tools": [{"class_path": "PythonFunctions", "init_args": {"module": "mentor_pl.tools.arithmetic"}}],
+                },
+            },
+            "judges": [{"class_path": "TextAnswer"}],
+        }
+        (tmp_path / "collect.yaml").write_text(json.dumps(config))
+        main(["collect", f"--config={tmp_path}/collect.yaml", f"--output={tmp_path}/refs.jsonl"])
+    assert [reference.reference_id for reference in read_references(tmp_path / "refs.jsonl")] == ["b"]
