@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def test_what_cannot_be_exported(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (runs.folder / "elsewhere").mkdir(exist_ok=True)
-    (runs.folder / "elsewhere" / "last.ckpt").touch()
+    shutil.copy(runs.checkpoint("lora", 1), runs.folder / "elsewhere" / "last.ckpt")
     command = ["export", "--checkpoint", str(runs.folder / checkpoint), "--output", str(tmp_path / "out")]
     with pytest.raises(SystemExit) as stopped:
         main([*command, *(("--run_dir", str(runs.folder / run_dir)) if run_dir else ())])
