@@ -202,7 +202,7 @@ def _names_local_teacher(argv: list[str]) -> bool:
 def main(argv: list[str]) -> None:
     """Run `mentor-pl collect`."""
     groups = ["mentor_pl.rewards", "mentor_pl.tools", "mentor_pl.environments", "mentor_pl.users"]
-    # Only a teacher of one's own needs torch, which takes seconds to import.
+    # Only a teacher of one's own needs students and engines, which take seconds to import.
     if _names_local_teacher(argv):
         importlib.import_module("mentor_pl.references.local_teacher")
         groups += ["mentor_pl.students", "mentor_pl.engines"]

@@ -44,12 +44,11 @@ class Bench:
         max_asks: int,
         max_unanswered_in_a_row: int,
     ) -> None:
-        self._asker = Asker(model, path, budget)
-        self._max_asks, self._max_unanswered = max_asks, max_unanswered_in_a_row
+        self._asker = Asker(model, path, budget, max_unanswered_in_a_row=max_unanswered_in_a_row)
+        self._max_asks = max_asks
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="judge")
         self._under_way: dict[str, Future[Verdict]] = {}
         self._lock = threading.RLock()  # a future that is done already forgets itself in the thread that holds it
-        self._unanswered_in_a_row = 0
 
     def verdicts(self, questions: Sequence[Sequence[Message]], read: Callable[[str], float | None]) -> list[Verdict]:
         """Put questions, those that are alike once.
@@ -96,7 +95,6 @@ class Bench:
                 ) from None
             except TeacherError as failure:
                 raise RewardError(f"the judge cannot be used: {failure}") from failure
-            self._unanswered_in_a_row = 0
             score = read(said.text) if said.whole else None
             if score is not None:
                 return score
@@ -104,12 +102,6 @@ class Bench:
         return NoScore(reason=f"the judge gave no verdict in {self._max_asks} replies")
 
     def _unanswered(self, failure: TeacherError) -> NoScore:
-        with self._lock:
-            self._unanswered_in_a_row += 1
-            too_often = self._unanswered_in_a_row >= self._max_unanswered
-        if too_often:
-            raise RewardError(
-                f"{failure}; {self._max_unanswered} questions to the judge in a row ended like this. Every verdict is kept in "
-                f"{self._asker.journal.path}: go on when the endpoint is back"
-            ) from failure
+        if message := self._asker.gives_up_after(failure, "the judge"):
+            raise RewardError(message) from failure
         return NoScore(reason=str(failure))

@@ -13,7 +13,7 @@ from mentor_pl.messages import Message
 from mentor_pl.references.budget import Account, Budget, Spending
 from mentor_pl.references.journal import Journal, journal_key
 from mentor_pl.references.replies import kind_of_end
-from mentor_pl.references.teacher import ChatTeacher
+from mentor_pl.references.teacher import ChatTeacher, TeacherError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +37,11 @@ class Asker:
         path: Journal of its replies. Each process of a run has its own: those after the first add
             their number to the name. Askers of one process may share it.
         budget: What may be spent in all, earlier runs with this journal included.
+        max_unanswered_in_a_row: Questions in a row without an answer after which no more should be
+            asked.
     """
 
-    def __init__(self, model: ChatTeacher, path: Path, budget: Budget) -> None:
+    def __init__(self, model: ChatTeacher, path: Path, budget: Budget, *, max_unanswered_in_a_row: int) -> None:
         rank = _process_number()
         self.journal = _journal(path if not rank else path.with_name(f"{path.stem}.rank{rank}{path.suffix}"))
         spent = Spending(
@@ -49,6 +51,9 @@ class Asker:
         )
         self.account = Account(budget, spent)
         self._model = model
+        self._max_unanswered = max_unanswered_in_a_row
+        self._unanswered_in_a_row = 0
+        self._lock = threading.Lock()
 
     def ask(self, messages: Sequence[Message], *, ask: int = 0) -> Said:
         """Return what the model says next; what was asked before, in this run or an earlier one, is not asked again.
@@ -78,7 +83,28 @@ class Asker:
                 self.journal.put("reply", key, row)
                 spending.requests = 1
                 spending.prompt_tokens, spending.completion_tokens = reply.prompt_tokens, reply.completion_tokens
+        with self._lock:
+            self._unanswered_in_a_row = 0
         return Said(text=row["message"]["content"] or "", whole=kind_of_end(row["finish_reason"]) == "finished")
+
+    def gives_up_after(self, failure: TeacherError, whom: str) -> str | None:
+        """Count a question that had no answer.
+
+        Args:
+            failure: Why it had none.
+            whom: Who was asked, for the message.
+
+        Returns:
+            None; or, where too many in a row had none, a message that says so and what to do.
+        """
+        with self._lock:
+            self._unanswered_in_a_row += 1
+            if self._unanswered_in_a_row < self._max_unanswered:
+                return None
+        return (
+            f"{failure}; {self._max_unanswered} questions to {whom} in a row ended like this. Every reply is kept in "
+            f"{self.journal.path}: go on when the endpoint is back"
+        )
 
     def key(self, messages: Sequence[Message], ask: int = 0) -> str:
         """Return what names a question in the journal."""

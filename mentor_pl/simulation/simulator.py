@@ -55,7 +55,6 @@ class Simulator:
         self._lock = threading.Lock()
         self._asker: Asker | None = None
         self._under_way: dict[str, Future[str]] = {}
-        self._unanswered_in_a_row = 0
 
     def say(self, question: Sequence[Message], read: Callable[[str], str | None]) -> str:
         """Return what the model says.
@@ -94,12 +93,12 @@ class Simulator:
                 said = asker.ask(question, ask=ask)
             except ConversationRefusedError as failure:
                 if failure.common:  # a setting, which will be refused for the next question too
-                    self._unanswered(failure)
+                    self._unanswered(asker, failure)
                 raise ToolBackendError(
                     f"the simulated {self._part}'s endpoint refuses this one ({failure})"
                 ) from failure
             except UnavailableError as failure:
-                self._unanswered(failure)
+                self._unanswered(asker, failure)
                 raise ToolBackendError(f"the simulated {self._part} does not answer ({failure})") from failure
             except BudgetSpentError:
                 raise MentorError(
@@ -108,23 +107,21 @@ class Simulator:
                 ) from None
             except TeacherError as failure:
                 raise MentorError(f"the simulated {self._part} cannot be used: {failure}") from failure
-            self._unanswered_in_a_row = 0
             if said.whole and (usable := read(said.text)) is not None:
                 return usable
         raise ToolBackendError(f"the simulated {self._part} gave nothing usable in {self._settings.max_asks} replies")
 
-    def _unanswered(self, failure: TeacherError) -> None:
-        with self._lock:
-            self._unanswered_in_a_row += 1
-            too_often = self._unanswered_in_a_row >= self._settings.max_unanswered_in_a_row
-        if too_often:
-            raise MentorError(
-                f"{failure}; {self._settings.max_unanswered_in_a_row} questions to the simulated {self._part} in a row "
-                "ended like this. Every reply is kept: go on when the endpoint is back"
-            ) from failure
+    def _unanswered(self, asker: Asker, failure: TeacherError) -> None:
+        if message := asker.gives_up_after(failure, f"the simulated {self._part}"):
+            raise MentorError(message) from failure
 
     def _open(self) -> Asker:
         with self._lock:  # opened on first use: reading a config must not lock the journal
             if self._asker is None:
-                self._asker = Asker(self._model, self._cache, self._settings.budget or Budget())
+                self._asker = Asker(
+                    self._model,
+                    self._cache,
+                    self._settings.budget or Budget(),
+                    max_unanswered_in_a_row=self._settings.max_unanswered_in_a_row,
+                )
             return self._asker

@@ -80,7 +80,7 @@ def file_digest(file: Path) -> str:
 def damaged_shard(folder: Path) -> str | None:
     """Return the name of a file of a sharded checkpoint that is missing or not as it was written; None where all are.
 
-    A checkpoint without digests, as earlier versions wrote it, is not looked at.
+    A checkpoint without digests is not looked at.
     """
     if not (folder / DIGESTS).is_file():
         return None

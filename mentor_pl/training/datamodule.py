@@ -29,6 +29,7 @@ from mentor_pl.training import compatibility
 from mentor_pl.training.ahead_stream import AheadRolloutStream
 from mentor_pl.training.comparison import GroupComparison
 from mentor_pl.training.context_room import ContextRoom, Reading
+from mentor_pl.training.difficulty_order import difficulty_order
 from mentor_pl.training.evaluation_stream import EvaluationStream
 from mentor_pl.training.mixture_order import check_shares, training_order
 from mentor_pl.training.module import MentorModule
@@ -192,7 +193,7 @@ class MentorDataModule(LightningDataModule):
             controller=self._module.controller,
             runner=runner,
             prompts=[prompt for of_split in prompts for prompt in of_split],
-            order=self._order(prompts),
+            order=self._order_of_prompts(prompts),
             comparison=GroupComparison(
                 reward=self.splits.rewards(),
                 advantages=self.advantages,
@@ -203,6 +204,12 @@ class MentorDataModule(LightningDataModule):
             sampling=self.sampling,
             plan=self.plan,
         )
+
+    def _order_of_prompts(self, prompts: Sequence[Sequence[Prompt]]) -> PromptOrder:
+        if not self.guidance.chooses_by_difficulty:
+            return self._order(prompts)
+        [only] = prompts  # by difficulty a mixture is refused
+        return difficulty_order(self.guidance, only, round_size=self.plan.prompts_per_round, seed=self.plan.seed)
 
     def _order(self, of_splits: Sequence[Sequence[object]]) -> PromptOrder:
         counts = [len(one) for one in of_splits]

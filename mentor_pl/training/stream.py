@@ -16,7 +16,7 @@ from mentor_pl.evaluation.rollout_metrics import work_metrics
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.comparison import GroupComparison
-from mentor_pl.training.difficulty_order import DifficultyOrder, difficulty_order, over_ranks, success_shares
+from mentor_pl.training.difficulty_order import DifficultyOrder, over_ranks, success_shares
 from mentor_pl.training.distiller import Distiller
 from mentor_pl.training.guided_rollout import GuidedRollout
 from mentor_pl.training.prompt_order import PromptOrder
@@ -171,8 +171,6 @@ class RolloutStream(TrainingStream):
         self.comparison = comparison
         guidance = comparison.guidance
         self._index_of = {prompt[0].reference_id: i for i, prompt in enumerate(prompts)}
-        if guidance.chooses_by_difficulty:
-            self._order = difficulty_order(guidance, prompts, round_size=plan.prompts_per_round, seed=plan.seed)
         self.temperature = sampling.temperature
         self.rollout = GuidedRollout(
             runner=runner,
