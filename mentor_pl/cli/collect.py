@@ -80,7 +80,7 @@ def collect(
             # Other judges may ask for the state, or for calls: whether those are there, they say themselves.
             read = partial(read_prompts, prompts, toolbox, answers_needed=any(isinstance(j, Correct) for j in judges))
         else:
-            read = partial(prompts_of, environment.read(), toolbox, source=environment.source)
+            read = partial(prompts_of, environment.read(), toolbox, environment.user, source=environment.source)
         # All of it is read before anything is paid for.
         total = sum(1 for _ in read())
         if not total:

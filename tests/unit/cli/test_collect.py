@@ -1,6 +1,7 @@
 """`collect` in an environment: its prompts, tools, user and reward."""
 
 import json
+from contextlib import closing
 
 import pytest
 
@@ -9,12 +10,16 @@ from mentor_pl.cli.main import main
 from mentor_pl.environments import Environment
 from mentor_pl.errors import ConfigError
 from mentor_pl.files import read_references
+from mentor_pl.messages import Message
+from mentor_pl.reference import Reference
 from mentor_pl.references.collect import Sampling
 from mentor_pl.references.openai_teacher import OpenAITeacher
+from mentor_pl.references.prompts import prompts_of
 from mentor_pl.rewards.program import RewardProgram, RewardTerm
 from mentor_pl.rewards.text_answer import TextAnswer
 from mentor_pl.rollout.user import User
 from mentor_pl.tools.functions import PythonFunctions
+from mentor_pl.tools.toolbox import ToolBox
 from tests.unit.references import misbehaving_endpoint as bad
 
 pytest.importorskip("openai")
@@ -22,6 +27,8 @@ pytest.importorskip("openai")
 
 class Doubter(User):
     """Says one word more to the first answer."""
+
+    reads_fields = ("ask",)
 
     def reply(self, reference, messages):
         return "Are you sure?" if messages[-1].content == "I think so." else None
@@ -75,6 +82,17 @@ def test_the_environments_user_speaks_with_the_teacher(tmp_path, prompts):
         assert len(server.requests) == 4
     [kept] = read_references(output)
     assert [message.content for message in kept.messages] == ["I think so.", "Are you sure?", "\\boxed{Paris}"]
+
+
+def test_prompts_of_one_wording_are_several_where_the_user_wants_something_else():
+    question = (Message(role="user", content="Help me."),)
+    asked = [
+        Reference(reference_id=name, prompt=question, answer="", tools=(), fields={"ask": wish})
+        for name, wish in (("a", "a flat"), ("b", "a loan"), ("c", "a loan"))
+    ]
+    with closing(ToolBox([])) as toolbox:
+        assert [r.reference_id for r in prompts_of(asked, toolbox, Doubter(), source="s")] == ["a", "b"]
+        assert [r.reference_id for r in prompts_of(asked, toolbox, source="s")] == ["a"]
 
 
 @pytest.mark.parametrize(
