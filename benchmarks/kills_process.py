@@ -157,7 +157,6 @@ def _forked(arguments: Sequence[str], folder: Path, environment: dict[str, str],
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.environ.update(environment)
-        os.environ.pop("MENTOR_PL_RUN_DIR", None)
         os.chdir(folder)
         if marked:
             _wrap(marks)

@@ -11,7 +11,10 @@ from mentor_pl.errors import ConfigError
 _RUNS = Path("runs")
 
 _RUN_DIR_ENV = "MENTOR_PL_RUN_DIR"
-"""Tells the processes that Lightning launches for further ranks which folder the first one chose."""
+"""Tells the processes that Lightning launches for further ranks which folder the first one chose.
+
+Whoever else inherits it, such as a second run of the same Python process, chooses its own.
+"""
 
 
 def choose_run_dir(chosen: str | None, subcommand: str) -> Path:
@@ -31,7 +34,8 @@ def choose_run_dir(chosen: str | None, subcommand: str) -> Path:
                 "torchrun was given no name for the run; add --rdzv-id NAME or --standalone to it, or set --run_dir"
             )
         stamp = stamp or datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        chosen = os.environ.get(_RUN_DIR_ENV) or str(_RUNS / f"{subcommand}-{stamp}")
+        launched = os.environ.get("LOCAL_RANK", "0") != "0"
+        chosen = (launched and os.environ.get(_RUN_DIR_ENV)) or str(_RUNS / f"{subcommand}-{stamp}")
     run_dir = Path(chosen).resolve()  # runs/last is a link
     os.environ[_RUN_DIR_ENV] = str(run_dir)
     return run_dir

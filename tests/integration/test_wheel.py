@@ -26,7 +26,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def mentor_pl(installed: Path, folder: Path, *arguments: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
-    environment.pop("MENTOR_PL_RUN_DIR", None)  # of a run in this process
     command = [sys.executable, "-m", "mentor_pl", *arguments]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=280

@@ -88,7 +88,6 @@ def before_the_student(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     find_plugins()
     monkeypatch.setattr(training.MentorCLI, "setup_parser", once)
     monkeypatch.setattr("mentor_pl.students.pretrained.Pretrained.load_model", loaded)
-    monkeypatch.setenv("MENTOR_PL_RUN_DIR", "run")
     yield
 
 
