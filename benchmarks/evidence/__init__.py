@@ -7,6 +7,7 @@ what has ended, and says what is missing; `--arms sparse mentor_exact --seeds 1`
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 
@@ -15,20 +16,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/evidence"), help="the folder of the runs")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/evidence"))
+    parser.add_argument("--plan", default="bfcl", choices=["bfcl", "bfcl_long"])
     parser.add_argument("--arms", nargs="+", help="only these, besides what they start from")
     parser.add_argument("--seeds", type=int, help="only the first so many")
+    parser.add_argument("--jobs", type=int, default=1, help="arms trained at a time")
+    parser.add_argument("--accelerator", default="cpu", help="of Lightning's trainer")
     parser.add_argument("--report", action="store_true", help="train nothing")
     arguments = parser.parse_args()
 
     from benchmarks.evidence.campaign import Campaign  # loads torch
-    from benchmarks.evidence.function_calling import FUNCTION_CALLING
+    from benchmarks.evidence.function_calling import PLANS
 
     campaign = Campaign(
-        plan=FUNCTION_CALLING,
+        plan=replace(PLANS[arguments.plan], arguments=[f"--trainer.accelerator={arguments.accelerator}"]),
         runs=arguments.runs.absolute(),
         results=arguments.results,
         only=arguments.arms,
         seeds=arguments.seeds,
+        jobs=arguments.jobs,
     )
     if not arguments.report:
         campaign.run()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from benchmarks.evidence.outcomes import Outcome, read_outcomes
@@ -28,6 +30,7 @@ class Campaign:
         results: Folder of the JSON files and tables of what has ended.
         only: Names of arms; None for all.
         seeds: Only the first so many; None for all.
+        jobs: How many arms are trained at a time.
     """
 
     plan: Plan
@@ -35,6 +38,8 @@ class Campaign:
     results: Path
     only: Sequence[str] | None = None
     seeds: int | None = None
+    jobs: int = 1
+    _reporting: Lock = field(default_factory=Lock, init=False)
 
     @property
     def folder(self) -> Path:
@@ -48,9 +53,10 @@ class Campaign:
             data = f"--data.references={self.folder}/data/warm_start.jsonl"
             fit(self.folder / "warm_start", self.plan.warm_start, [data, *self.plan.arguments])
         self._evaluate(START, 0, [])
-        for seed in range(self.plan.seeds if self.seeds is None else min(self.seeds, self.plan.seeds)):
-            for arm in self._arms():
-                self._run_arm(arm, seed)
+        seeds = range(self.plan.seeds if self.seeds is None else min(self.seeds, self.plan.seeds))
+        arms = [(arm, seed) for seed in seeds for arm in self._arms()]
+        with ThreadPoolExecutor(self.jobs) as pool:
+            list(pool.map(lambda one: self._run_arm(*one), arms))
 
     def _arms(self) -> list[Arm]:
         unknown = set(self.only or ()) - {arm.name for arm in self.plan.arms}
@@ -104,17 +110,18 @@ class Campaign:
 
     def report(self) -> None:
         """Write the tables of what has ended, and say what is missing."""
-        results: dict[str, dict[int, Any]] = {}
-        missing: list[str] = []
-        for name, title, seeds in self._wanted():
-            results[title] = {}
-            for seed in range(seeds):
-                file = self._result(name, seed)
-                if file.exists():
-                    results[title][seed] = json.loads(file.read_text())
-                else:
-                    missing.append(f"{name} with seed {seed}")
-        write_report(self.results, self.plan, results, missing)
+        with self._reporting:
+            results: dict[str, dict[int, Any]] = {}
+            missing: list[str] = []
+            for name, title, seeds in self._wanted():
+                results[title] = {}
+                for seed in range(seeds):
+                    file = self._result(name, seed)
+                    if file.exists():
+                        results[title][seed] = json.loads(file.read_text())
+                    else:
+                        missing.append(f"{name} with seed {seed}")
+            write_report(self.results, self.plan, results, missing)
 
     def _wanted(self) -> list[tuple[str, str, int]]:
         return [(START, "start", 1), *((arm.name, arm.title, self.plan.seeds) for arm in self.plan.arms)]

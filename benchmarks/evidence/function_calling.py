@@ -26,13 +26,55 @@ SPLITS = Splits(
     },
 )
 
+LONG_SPLITS = Splits(
+    max_prompt_tokens=SPLITS.max_prompt_tokens,
+    max_solution_tokens=SPLITS.max_solution_tokens,
+    in_domain={
+        "simple_python": Share(warm_start=24, train=160, held_out=100),
+        "multiple": Share(warm_start=8, train=48, held_out=19),
+        "parallel_multiple": Share(warm_start=4, train=14, held_out=30),
+        "irrelevance": Share(warm_start=12, train=80, held_out=100),
+    },
+    out_of_domain={
+        "parallel": Share(held_out=100),
+        "live_simple": Share(held_out=100),
+        "live_multiple": Share(held_out=50),
+        "live_irrelevance": Share(held_out=100),
+    },
+)
+"""As many cases to train on, and more that are evaluated: 599 for 92."""
+
 _RL = CONFIGS / "rl.yaml"
+_LONG = CONFIGS / "long.yaml"
 
 
-def _write_data(folder: Path) -> Mapping[str, Sequence[str]]:
-    from mentor_pl_smollm2 import SmolLM2Student
+def _plan(name: str, splits: Splits, *, longer: Sequence[Path] = (), guided_longer: Sequence[Path] = ()) -> Plan:
+    def write_data(folder: Path) -> Mapping[str, Sequence[str]]:
+        from mentor_pl_smollm2 import SmolLM2Student
 
-    return write_splits(folder, SPLITS, SmolLM2Student().load_tokenizer())
+        return write_splits(folder, splits, SmolLM2Student().load_tokenizer())
+
+    def rl(arm: str, title: str, *further: Path) -> Arm:
+        return Arm(name=arm, title=title, configs=[_RL, CONFIGS / f"{arm}.yaml", *longer, *further])
+
+    return Plan(
+        name=name,
+        write_data=write_data,
+        warm_start=[CONFIGS / "warm_start.yaml"],
+        arms=[
+            Arm(name="sft", title="SFT", configs=[CONFIGS / "sft.yaml", *longer]),
+            rl("sparse", "sparse RL"),
+            rl("mentor_exact", "MENTOR, exact"),
+            rl("mentor_flexible", "MENTOR, flexible"),
+            rl("strict", "strict RL"),
+            rl("guided", "MENTOR, guided", *guided_longer),
+        ],
+        seeds=3,
+        evaluation=_RL,
+        in_domain=tuple(splits.in_domain),
+        out_of_domain=tuple(splits.out_of_domain),
+        judge=_judge,
+    )
 
 
 def _judge() -> RewardComponent:
@@ -41,21 +83,10 @@ def _judge() -> RewardComponent:
     return BFCLCorrect()
 
 
-FUNCTION_CALLING = Plan(
-    name="bfcl",
-    write_data=_write_data,
-    warm_start=[CONFIGS / "warm_start.yaml"],
-    arms=[
-        Arm(name="sft", title="SFT", configs=[CONFIGS / "sft.yaml"]),
-        Arm(name="sparse", title="sparse RL", configs=[_RL, CONFIGS / "sparse.yaml"]),
-        Arm(name="mentor_exact", title="MENTOR, exact", configs=[_RL, CONFIGS / "mentor_exact.yaml"]),
-        Arm(name="mentor_flexible", title="MENTOR, flexible", configs=[_RL, CONFIGS / "mentor_flexible.yaml"]),
-        Arm(name="strict", title="strict RL", configs=[_RL, CONFIGS / "strict.yaml"]),
-        Arm(name="guided", title="MENTOR, guided", configs=[_RL, CONFIGS / "guided.yaml"]),
-    ],
-    seeds=3,
-    evaluation=_RL,
-    in_domain=tuple(SPLITS.in_domain),
-    out_of_domain=tuple(SPLITS.out_of_domain),
-    judge=_judge,
-)
+PLANS = {
+    plan.name: plan
+    for plan in (
+        _plan("bfcl", SPLITS),
+        _plan("bfcl_long", LONG_SPLITS, longer=[_LONG], guided_longer=[CONFIGS / "guided_long.yaml"]),
+    )
+}
