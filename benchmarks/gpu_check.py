@@ -1,9 +1,10 @@
 """What is worth checking on a GPU, in eight minutes at most: tests, speed, and a short real run. Started by `scripts/gpu_check.sh`.
 
-    python -m benchmarks.gpu_check [--device cuda|cpu] [--quick] [--limit-s 460] [--output FOLDER]
+    python -m benchmarks.gpu_check [--device cuda|cpu] [--quick] [--limit-s 460] [--output FOLDER] [--checks NAME ...]
 
 Every check is a process of its own with a time limit; one that fails does not stop the others. Writes `gpu_check.json` and
-`gpu_check.md` to the folder. `--device cpu --quick` tries the checks themselves.
+`gpu_check.md` to the folder; with `--checks`, what is there of the same machine's other checks stays. `--device cpu --quick` tries
+the checks themselves.
 """
 
 from __future__ import annotations
@@ -55,14 +56,14 @@ def checks(device: str, quick: bool) -> dict[str, Check]:
     python = (sys.executable, "-m")
     engines = (*python, "benchmarks.rollout_engines", "--device", device, "--output", "{folder}/engines.json")
     engines += ("--engines", "HFGenerateEngine", "CascadeEngine", "without graphs")
-    size = ("--repeats", "1", "--prompts", "2", "--group", "2", "--turn-tokens", "8") if quick else ("--repeats", "3")
+    size = ("--repeats", "1", "--prompts", "2", "--group", "2", "--turn-tokens", "8") if quick else ("--repeats", "1")
     fit = (*python, "mentor_pl", "fit", "--run_dir", "{folder}/run", "--trainer.enable_progress_bar", "false")
     short = ("--trainer.max_steps", "2", "--data.max_problems", "4", "--data.prompts_per_round", "4") if quick else ()
     mentor = ("--config", "configs/mentor.yaml", *accelerator, *short)
     if not quick:  # three splits of six, before and after
         mentor += (
             "--trainer.max_time",
-            "00:00:01:30",
+            "00:00:01:00",
             "--trainer.check_val_every_n_epoch",
             "99",
             *_splits("id", "shift", "large"),
@@ -201,6 +202,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the smallest sizes that still go all the way")
     parser.add_argument("--limit-s", type=float, default=None, help="for all checks; 460 on a GPU, none on a CPU")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/results/gpu")
+    parser.add_argument("--checks", nargs="+", metavar="NAME", help="only these")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("there is no CUDA device; --device cpu --quick tries the checks themselves")
@@ -209,8 +211,14 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     limit_s = arguments.limit_s or (460.0 if arguments.device == "cuda" else float("inf"))
     began = time.perf_counter()
-    results: dict[str, dict[str, Any]] = {}
-    for name, check in checks(arguments.device, arguments.quick).items():
+    found = checks(arguments.device, arguments.quick)
+    unknown = set(arguments.checks or ()) - found.keys()
+    if unknown:
+        raise SystemExit(f"no such check: {sorted(unknown)}; there are {list(found)}")
+    results = _of_before(arguments.output / "gpu_check.json", machine) if arguments.checks else {}
+    for name, check in found.items():
+        if arguments.checks and name not in arguments.checks:
+            continue
         results[name] = run(check, arguments.device, limit_s - (time.perf_counter() - began))
         print(f"{name}: {results[name]['result']}", flush=True)
         # after every check: what is known stays known if this process is stopped
@@ -219,6 +227,12 @@ def main() -> None:
     print("\n" + table(results, machine))
     if any(report["result"] == "failed" for report in results.values()):
         raise SystemExit(1)
+
+
+def _of_before(file: Path, machine: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what earlier calls on the same machine found."""
+    before = json.loads(file.read_text()) if file.exists() else {}
+    return before["checks"] if before and before | machine == before else {}
 
 
 def _version(package: str) -> str:

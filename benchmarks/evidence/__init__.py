@@ -27,8 +27,9 @@ def main() -> None:
     from benchmarks.evidence.campaign import Campaign  # loads torch
     from benchmarks.evidence.function_calling import PLANS
 
+    plan = PLANS[arguments.plan]
     campaign = Campaign(
-        plan=replace(PLANS[arguments.plan], arguments=[f"--trainer.accelerator={arguments.accelerator}"]),
+        plan=replace(plan, arguments=[*plan.arguments, f"--trainer.accelerator={arguments.accelerator}"]),
         runs=arguments.runs.absolute(),
         results=arguments.results,
         only=arguments.arms,

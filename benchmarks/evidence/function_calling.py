@@ -48,7 +48,14 @@ _RL = CONFIGS / "rl.yaml"
 _LONG = CONFIGS / "long.yaml"
 
 
-def _plan(name: str, splits: Splits, *, longer: Sequence[Path] = (), guided_longer: Sequence[Path] = ()) -> Plan:
+def _plan(
+    name: str,
+    splits: Splits,
+    *,
+    longer: Sequence[Path] = (),
+    guided_longer: Sequence[Path] = (),
+    arguments: Sequence[str] = (),
+) -> Plan:
     def write_data(folder: Path) -> Mapping[str, Sequence[str]]:
         from mentor_pl_smollm2 import SmolLM2Student
 
@@ -74,6 +81,7 @@ def _plan(name: str, splits: Splits, *, longer: Sequence[Path] = (), guided_long
         in_domain=tuple(splits.in_domain),
         out_of_domain=tuple(splits.out_of_domain),
         judge=_judge,
+        arguments=arguments,
     )
 
 
@@ -87,6 +95,12 @@ PLANS = {
     plan.name: plan
     for plan in (
         _plan("bfcl", SPLITS),
-        _plan("bfcl_long", LONG_SPLITS, longer=[_LONG], guided_longer=[CONFIGS / "guided_long.yaml"]),
+        _plan(
+            "bfcl_long",
+            LONG_SPLITS,
+            longer=[_LONG],
+            guided_longer=[CONFIGS / "guided_long.yaml"],
+            arguments=["--data.evaluation_sampling.batch_size=300"],
+        ),
     )
 }
