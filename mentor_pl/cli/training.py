@@ -197,10 +197,16 @@ class MentorCLI(LightningCLI):
         position = RunPosition(**checkpoint[RUN_KEY]["position"])
         if self._folder is None:
             return
-        if position.has_reached(self.trainer) and self._folder.finished_step == position.step:
+        if position.is_at_end(self.trainer) and self._folder.finished_step == position.step:
+            ended = f"--ckpt_path: the run in {self._folder.path} has ended at update {position.step}"
+            if position.stopped_early:
+                raise ConfigError(
+                    f"{ended}, where a callback stopped it early; to train on, `mentor-pl export` the checkpoint and start a new "
+                    "run from that student"
+                )
             raise ConfigError(
-                f"--ckpt_path: the run in {self._folder.path} has ended at update {position.step}, and nothing is left to train; to "
-                f"train on, raise trainer.max_steps (now {self.trainer.max_steps}) or trainer.max_epochs (now {self.trainer.max_epochs})"
+                f"{ended}, and nothing is left to train; to train on, raise trainer.max_steps (now {self.trainer.max_steps}) "
+                f"or trainer.max_epochs (now {self.trainer.max_epochs})"
             )
         self._folder.go_back_to(position, checkpoint=path, loggers=self.trainer.loggers)
 

@@ -45,12 +45,18 @@ class ResumableRun(Callback):
         self._stops_at_once = False
         self._limits: tuple[int, int | None] = (-1, None)
         self._val_check_batch: float | None = None
+        self._within_epoch = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Note that an optimiser step is made."""
         self._position = self._present(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that an evaluation is due; those before the first epoch and behind the last are the summary's."""
+        if self._within_epoch and not trainer.sanity_checking:
+            self._position = self._present(trainer).within_validation()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that the weights were evaluated."""
@@ -59,6 +65,7 @@ class ResumableRun(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that an epoch is made; one that a limit has cut short goes on when the run does."""
+        self._within_epoch = False
         batches = self._position.steps_in_epoch * trainer.accumulate_grad_batches
         if batches >= trainer.num_training_batches:
             self._position = self._position.after_epoch()
@@ -68,7 +75,7 @@ class ResumableRun(Callback):
         data = cast(ResumableData, trainer.datamodule)  # type: ignore[attr-defined]
         stream = data.position()
         checkpoint[RUN_KEY] = {
-            "position": dataclasses.asdict(self._present(trainer)),
+            "position": dataclasses.asdict(self._present(trainer).with_early_stop(trainer)),
             "rounds_done": stream.rounds_done,
             "order": stream.order,
             "steps_left": _of_every_rank(stream, alone=bool(getattr(pl_module, "saves_alone", False))),
@@ -96,7 +103,7 @@ class ResumableRun(Callback):
         )
         accumulate = trainer.accumulate_grad_batches
         checkpoint["loops"] = {"fit_loop": loops_at(self._position, accumulate_grad_batches=accumulate)}
-        if self._position.has_reached(trainer):
+        if self._position.is_at_end(trainer):
             self._lift_limits(trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -110,21 +117,29 @@ class ResumableRun(Callback):
         if not self._is_resumed:
             return
         self._is_resumed = False
+        due = is_validation_due(trainer, self._position)
+        if self._stops_at_once:
+            trainer.fit_loop.epoch_loop.max_steps, trainer.fit_loop.max_epochs = self._limits
+            trainer.should_stop = True
+        begun = self._position.validating
+        # Where training goes on, Lightning makes the one of its schedule itself, with the hooks that follow it.
+        if not self._position.validated and (due or begun if self._stops_at_once else begun and not due):
+            self._validate(trainer)
         if not self._stops_at_once:
             self._val_check_batch = trainer.val_check_batch
             self._position = go_on(trainer, self._position)
-            return
-        due = is_validation_due(trainer, self._position) and not self._position.validated
-        trainer.fit_loop.epoch_loop.max_steps, trainer.fit_loop.max_epochs = self._limits
-        trainer.should_stop = True
-        if due:  # its log belongs to the last step
-            epoch_loop = trainer.fit_loop.epoch_loop
-            epoch_loop.on_load_checkpoint({"_batches_that_stepped": self._position.step - 1})
-            validate_now(trainer)
-            epoch_loop.on_load_checkpoint({"_batches_that_stepped": self._position.step})
+
+    def _validate(self, trainer: Trainer) -> None:
+        """Make an evaluation that a stop cut off, or came before; its log belongs to the last step."""
+        epoch_loop = trainer.fit_loop.epoch_loop
+        epoch_loop.on_load_checkpoint({"_batches_that_stepped": self._position.step - 1})
+        self._within_epoch = True
+        validate_now(trainer)
+        epoch_loop.on_load_checkpoint({"_batches_that_stepped": self._position.step})
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Give Lightning its interval of evaluations back."""
+        self._within_epoch = True
         if self._val_check_batch is not None:
             trainer.val_check_batch = self._val_check_batch
             self._val_check_batch = None

@@ -6,7 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Timer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,24 +22,44 @@ class RunPosition:
         epoch: Whole epochs made.
         steps_in_epoch: Optimiser steps made in the present epoch.
         validated: Whether the weights of this step were evaluated.
+        validating: Whether an evaluation within the epoch was begun, and has not ended.
+        stopped_early: Whether a callback ended the run before its length was reached.
     """
 
     step: int = 0
     epoch: int = 0
     steps_in_epoch: int = 0
     validated: bool = False
+    validating: bool = False
+    stopped_early: bool = False
 
     def after_step(self) -> RunPosition:
         """Return the position one optimiser step later."""
-        return dataclasses.replace(self, step=self.step + 1, steps_in_epoch=self.steps_in_epoch + 1, validated=False)
+        return RunPosition(step=self.step + 1, epoch=self.epoch, steps_in_epoch=self.steps_in_epoch + 1)
+
+    def within_validation(self) -> RunPosition:
+        """Return the position while the weights are evaluated."""
+        return dataclasses.replace(self, validating=True)
 
     def after_validation(self) -> RunPosition:
         """Return the position once the weights are evaluated."""
-        return dataclasses.replace(self, validated=True)
+        return dataclasses.replace(self, validated=True, validating=False)
 
     def after_epoch(self) -> RunPosition:
         """Return the position at the start of the next epoch."""
         return dataclasses.replace(self, epoch=self.epoch + 1, steps_in_epoch=0)
+
+    def with_early_stop(self, trainer: Trainer) -> RunPosition:
+        """Return the position with a note whether a callback has ended the run, such as Lightning's `EarlyStopping`."""
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        may_stop = self.epoch >= (trainer.min_epochs or 0) and self.step >= (trainer.min_steps or 0)
+        by_length = self.has_reached(trainer) or any(_is_over(callback) for callback in callbacks)
+        early = trainer.should_stop and may_stop and not by_length
+        return dataclasses.replace(self, stopped_early=self.stopped_early or early)
+
+    def is_at_end(self, trainer: Trainer) -> bool:
+        """Tell whether nothing is left to train."""
+        return self.stopped_early or self.has_reached(trainer)
 
     def has_reached(self, trainer: Trainer) -> bool:
         """Tell whether the run's length in steps or epochs is reached."""
@@ -92,7 +113,9 @@ def go_on(trainer: Trainer, position: RunPosition) -> RunPosition:
         trainer.val_check_batch = float("inf")  # until the next step; it would be evaluated once more
         return position
     begun = {**_batches(0), "ready": 1, "started": 1}  # an evaluation that was begun is begun again
-    epoch_loop.val_loop.batch_progress.load_state_dict({"total": begun, "current": _batches(0), "is_last_batch": False})
+    val_loop = epoch_loop.val_loop
+    val_loop.batch_progress.load_state_dict({"total": begun, "current": _batches(0), "is_last_batch": False})
+    val_loop.update_restart_stage()  # Lightning has looked at it before, when no evaluation was begun
     epoch_loop.on_load_checkpoint({"_batches_that_stepped": position.step - 1})  # its log belongs to the last step
     return position
 
@@ -108,6 +131,11 @@ def is_validation_due(trainer: Trainer, position: RunPosition) -> bool:
     if trainer.val_check_batch is None or trainer.val_check_batch == float("inf"):
         return False
     return batches % int(trainer.val_check_batch) == 0
+
+
+def _is_over(callback: Callback) -> bool:
+    left_s = callback.time_remaining() if isinstance(callback, Timer) else None
+    return left_s is not None and left_s <= 0
 
 
 def _batches(count: int) -> dict[str, int]:
