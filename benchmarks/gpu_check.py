@@ -57,7 +57,8 @@ def checks(device: str, quick: bool) -> dict[str, Check]:
     engines = (*python, "benchmarks.rollout_engines", "--device", device, "--output", "{folder}/engines.json")
     engines += ("--engines", "HFGenerateEngine", "CascadeEngine", "without graphs")
     size = ("--repeats", "1", "--prompts", "2", "--group", "2", "--turn-tokens", "8") if quick else ("--repeats", "1")
-    fit = (*python, "mentor_pl", "fit", "--run_dir", "{folder}/run", "--trainer.enable_progress_bar", "false")
+    fit = (*python, "mentor_pl", "fit")
+    here = ("--run_dir", "{folder}/run", "--trainer.enable_progress_bar", "false")  # behind the config, which may name another
     short = ("--trainer.max_steps", "2", "--data.max_problems", "4", "--data.prompts_per_round", "4") if quick else ()
     mentor = ("--config", "configs/mentor.yaml", *accelerator, *short)
     if not quick:  # three splits of six, before and after
@@ -76,7 +77,7 @@ def checks(device: str, quick: bool) -> dict[str, Check]:
             limit_s=900 if device == "cpu" else 180,
             facts=_test_counts,
         ),
-        "fit": Check(command=(*fit, *mentor), limit_s=600 if device == "cpu" else 210, facts=_run_facts),
+        "fit": Check(command=(*fit, *mentor, *here), limit_s=600 if device == "cpu" else 210, facts=_run_facts),
     }
     models = [("tiny", "float32")] if quick else [("135m", "float32"), ("135m", "bfloat16"), ("1.5b", "bfloat16")]
     for model, dtype in models:
@@ -92,7 +93,7 @@ def checks(device: str, quick: bool) -> dict[str, Check]:
         or ("quick" if quick else ""),
     )
     found["GSM8K warm start"] = Check(
-        command=(*fit, *recipe),
+        command=(*fit, *recipe, *here),
         limit_s=150,
         facts=_run_facts,
         skip=_missing("mentor_pl_smollm2")
