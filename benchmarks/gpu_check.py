@@ -58,7 +58,8 @@ def checks(device: str, quick: bool) -> dict[str, Check]:
     engines += ("--engines", "HFGenerateEngine", "CascadeEngine", "without graphs")
     size = ("--repeats", "1", "--prompts", "2", "--group", "2", "--turn-tokens", "8") if quick else ("--repeats", "1")
     fit = (*python, "mentor_pl", "fit")
-    here = ("--run_dir", "{folder}/run", "--trainer.enable_progress_bar", "false")  # behind the config, which may name another
+    # behind the config, which may name another folder
+    here = ("--run_dir", "{folder}/run", "--trainer.enable_progress_bar", "false")
     short = ("--trainer.max_steps", "2", "--data.max_problems", "4", "--data.prompts_per_round", "4") if quick else ()
     mentor = ("--config", "configs/mentor.yaml", *accelerator, *short)
     if not quick:  # three splits of six, before and after
