@@ -46,6 +46,9 @@ class ToolCall:
             call.
         extra: What an endpoint gave beside, or in another form (a signature, its own id), as it
             came. Only that endpoint is sent it.
+        written_id: The id that a student wrote into its call, where its format has ids: its result
+            is shown under that one. It need not be unique, and tells no calls apart. None where
+            there is none, or none that can be repeated.
     """
 
     call_id: str
@@ -53,6 +56,7 @@ class ToolCall:
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
     parse_error: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
+    written_id: str | None = field(default=None, compare=False)
 
     def to_openai(self) -> dict[str, Any]:
         """Return the form of a message's `tool_calls` item; `arguments` is a JSON string there, `extra` is left out."""
@@ -62,7 +66,8 @@ class ToolCall:
             "type": "function",
             "function": {"name": self.name, "arguments": arguments},
         }
-        return row if self.parse_error is None else {**row, "parse_error": self.parse_error}
+        ours = {"parse_error": self.parse_error, "written_id": self.written_id}
+        return row | {key: value for key, value in ours.items() if value is not None}
 
 
 class ToolStatus(StrEnum):

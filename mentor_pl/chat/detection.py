@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from transformers import PreTrainedTokenizerBase
 
+from mentor_pl.chat.call_ids import CallIds, find_out
 from mentor_pl.chat.formats.base import ToolCallFormat
 from mentor_pl.chat.formats.response_template import ResponseTemplateFormat
 from mentor_pl.chat.template import MARK, ConversationTemplate
@@ -60,6 +61,7 @@ class Detected:
         call_end: Token that ends a turn with calls.
         student_turns: Turns as a student may write them, without their ends.
         unread: Calls that it writes and that do not read back.
+        call_ids: Who chooses the ids that stand in its calls.
     """
 
     template: ConversationTemplate
@@ -68,6 +70,7 @@ class Detected:
     call_end: str
     student_turns: tuple[str, ...]
     unread: tuple[str, ...]
+    call_ids: CallIds = CallIds.NONE
 
 
 def detect(tokenizer: PreTrainedTokenizerBase, encoder: PieceEncoder, source: str | None = None) -> Detected:
@@ -112,8 +115,19 @@ def detect(tokenizer: PreTrainedTokenizerBase, encoder: PieceEncoder, source: st
     student = [*_turns(shape, call_end)]
     marks = shape.environment_marks(student=student, pieces=[*after_calls, *shape.after_words(shape.spoken_end)])
     form.forged = tuple(sorted({*form.forged, *marks - {call_end}}))
+
+    def written(before: Sequence[Message]) -> str | None:
+        _, calls = form.parse(_write(template, shape, call_end, _PLAIN, before))
+        return calls[0].written_id if calls else None
+
     return Detected(
-        template=template, shape=shape, form=form, call_end=call_end, student_turns=tuple(student), unread=unread
+        template=template,
+        shape=shape,
+        form=form,
+        call_end=call_end,
+        student_turns=tuple(student),
+        unread=unread,
+        call_ids=find_out(written),
     )
 
 
@@ -128,8 +142,14 @@ def _turns(shape: TurnShape, call_end: str) -> Iterator[str]:
             yield shape.turn(message, end=end).text
 
 
-def _write(template: ConversationTemplate, shape: TurnShape, call_end: str, calls: tuple[ToolCall, ...]) -> str:
-    rendered = shape.turn(Message(role="assistant", tool_calls=tuple(calls)), end=call_end)
+def _write(
+    template: ConversationTemplate,
+    shape: TurnShape,
+    call_end: str,
+    calls: tuple[ToolCall, ...],
+    before: Sequence[Message] = (),
+) -> str:
+    rendered = shape.turn(Message(role="assistant", tool_calls=tuple(calls)), end=call_end, before=before)
     text = "".join(piece.text for piece in rendered.pieces())
     text = shape.words(text.rpartition(shape.thought.close)[2])
     if shape.spoken_end in text:

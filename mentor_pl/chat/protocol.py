@@ -12,14 +12,15 @@ import functools
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from mentor_pl.chat.call_ids import CallIds, earlier_calls, given_id, with_id_slots
 from mentor_pl.chat.choice import choose
 from mentor_pl.chat.detection import Detected
-from mentor_pl.chat.slots import fill_slots
+from mentor_pl.chat.slots import Followed, fill_slots
 from mentor_pl.chat.stops import model_stops
 from mentor_pl.chat.thoughts import split_thought
 from mentor_pl.chat.tokens import PieceEncoder
@@ -92,26 +93,58 @@ class ChatProtocol:
         rendered = self._detected.template.render(messages, tools, add_generation_prompt=True)
         return self._encoder.encode(rendered.pieces())
 
-    def assistant_ids(self, message: Message) -> tuple[int, ...]:
-        """Return the tokens a student would have sampled for this message, the stop token included (for supervised training)."""
+    def assistant_ids(self, message: Message, *, first_index: int = 0) -> tuple[int, ...]:
+        """Return the tokens a student would have sampled for this message, the stop token included (for supervised training).
+
+        Args:
+            message: Of an assistant.
+            first_index: Number of calls made earlier in the conversation: some families count them.
+        """
         end = self._detected.call_end if message.tool_calls else self._shape.spoken_end
-        rendered = self._shape.turn(message, end=end)
+        rendered = self._shape.turn(message, end=end, before=self._earlier(first_index) if message.tool_calls else ())
         pieces = [*rendered.pieces(), *fill_slots(end, ())]
         return self._encoder.encode(pieces, before="text")
 
+    def calls_as_written(self, calls: Sequence[ToolCall], token_ids: Sequence[int]) -> tuple[ToolCall, ...]:
+        """Give calls the ids that stand in the turn they were made in, where its format has ids.
+
+        Args:
+            calls: Of one turn.
+            token_ids: Of that turn.
+        """
+        if self._detected.call_ids is CallIds.NONE:
+            return tuple(calls)
+        ids = [call.written_id for call in self.parse(token_ids).message.tool_calls]
+        ids = ids if len(ids) == len(calls) else [None] * len(calls)
+        return tuple(replace(call, written_id=written_id) for call, written_id in zip(calls, ids, strict=True))
+
     def tool_result_ids(
-        self, calls: Sequence[ToolCall], results: Sequence[ToolResult], *, max_tokens: int | None = None
+        self,
+        calls: Sequence[ToolCall],
+        results: Sequence[ToolResult],
+        *,
+        max_tokens: int | None = None,
+        first_index: int = 0,
     ) -> tuple[int, ...]:
         """Render what follows a turn that called tools: behind its stop token, through its results, to the next assistant header.
+
+        Results belong to calls by their order. A call that has an id of its own is answered under
+        it.
 
         Args:
             calls: The calls of that turn.
             results: Their results, in the same order.
             max_tokens: Longest result in tokens; the rest is cut and a marker says so.
+            first_index: Number of calls made before that turn.
         """
         # A name is the student's writing too: one that is none must not reach the template.
-        pieces = self._after_calls(tuple(call.name if _NAME.fullmatch(call.name) else "unknown" for call in calls))
+        names = tuple(call.name if _NAME.fullmatch(call.name) else "unknown" for call in calls)
         contents = [self._cut(result.content, max_tokens) for result in results]
+        if self._detected.call_ids is CallIds.NONE:
+            pieces = self._after_calls(names)
+        else:
+            pieces, ids = self._after_calls_with_ids(names, first_index)
+            contents += [call.written_id or own for call, own in zip(calls, ids, strict=True)]
         return self._encoder.encode(
             fill_slots(pieces, contents), before="end_of_turn", last_token=self._detected.call_end
         )
@@ -162,10 +195,31 @@ class ChatProtocol:
         return f"{kept} [cut: {len(ids) - max_tokens} more tokens]"
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 - a protocol lives as long as its run
-    def _after_calls(self, names: tuple[str, ...]) -> tuple[str | tuple[int, int], ...]:
+    def _after_calls(self, names: tuple[str, ...], first_index: int = 0) -> tuple[Followed, ...]:
         """Pieces of the text behind a turn that called these tools."""
         calls = tuple(ToolCall(call_id=f"call_{i}", name=name) for i, name in enumerate(names))
-        return tuple(self._shape.after_calls(calls, self._detected.call_end))
+        return tuple(self._shape.after_calls(calls, self._detected.call_end, self._earlier(first_index)))
+
+    @functools.lru_cache(maxsize=256)  # noqa: B019
+    def _after_calls_with_ids(
+        self, names: tuple[str, ...], first_index: int
+    ) -> tuple[tuple[Followed, ...], tuple[str, ...]]:
+        """Pieces of the text behind a turn that called these tools, ids as slots behind those of results; and each call's id."""
+        given = [given_id(first_index + i) for i in range(len(names))]
+        calls = tuple(ToolCall(call_id=f"call_{i}", name=name) for i, name in enumerate(names))
+        try:
+            turn = self.assistant_ids(Message(role="assistant", tool_calls=calls), first_index=first_index)
+            written = [call.written_id for call in self.calls_as_written(calls, turn)]
+        except ChatFormatError:  # one call a turn
+            written = [None] * len(calls)
+        ids = tuple(own or other for own, other in zip(written, given, strict=True))
+        owners = {call_id: i for i, call_id in enumerate(given)} | {call_id: i for i, call_id in enumerate(ids)}
+        pieces, others = (self._after_calls(names, number) for number in (first_index, first_index + 1))
+        return tuple(with_id_slots(pieces, others, owners, first_slot=len(names))), ids
+
+    def _earlier(self, number: int) -> list[Message]:
+        """Messages with so many calls, where that changes what the template writes."""
+        return [] if self._detected.call_ids is CallIds.NONE else earlier_calls(number)
 
     def _stops(self, more: Iterable[int]) -> tuple[int, ...]:
         ends = self._shape.spoken_end, self._detected.call_end

@@ -11,6 +11,8 @@ from mentor_pl.chat.tokens import Piece
 # The quote tells how often the template JSON-escapes contents, as Llama 3's does.
 _SLOT = '\ue000"{}\ue001'
 _SLOT_IN_TEXT = re.compile('\ue000(\\\\*)"(\\d+)\ue001')
+Followed = str | Piece | tuple[int, int]
+"""A piece of what follows a turn: the template's text, foreign text, or a slot (its number, and how often it is JSON-escaped)."""
 MARKS = re.compile("[\ue000\ue001]")
 """What slots are made of: private characters, which no language uses."""
 
@@ -35,11 +37,13 @@ def split_at_slots(text: str) -> list[str | tuple[int, int]]:
     return pieces
 
 
-def fill_slots(text: str | Sequence[str | tuple[int, int]], contents: Sequence[str]) -> list[Piece]:
+def fill_slots(text: str | Sequence[Followed], contents: Sequence[str]) -> list[Piece]:
     """Put the contents into their slots."""
     pieces = split_at_slots(text) if isinstance(text, str) else text
     return [
-        Piece(text=piece)
+        piece
+        if isinstance(piece, Piece)
+        else Piece(text=piece)
         if isinstance(piece, str)
         else Piece(text=_escaped(contents[piece[0]], piece[1]), foreign=True)
         for piece in pieces

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from mentor_pl.chat.call_ids import given_id, ids_of_calls
 from mentor_pl.chat.slots import MARKS, fill_slots, slot
 from mentor_pl.chat.tokens import Piece, PieceEncoder
 from mentor_pl.errors import ChatFormatError
@@ -83,7 +84,8 @@ class ConversationTemplate:
             messages: In order.
             tools: Offered.
             add_generation_prompt: End with the header of the next assistant turn.
-            slots: Let slots stand for all that others than the assistant say, numbered in order.
+            slots: Let slots stand for all that others than the assistant say, numbered in order
+                from 0; those for other text are numbered behind them.
 
         Raises:
             ChatFormatError: The template cannot render it, or leaves out what one of the messages
@@ -108,8 +110,12 @@ class ConversationTemplate:
         tools: Sequence[ToolSpec],
         add_generation_prompt: bool,
         slots: bool,
+        *,
+        as_written: bool = True,
     ) -> Rendered:
-        contents: list[str] = []
+        guarded = [message.content for message in messages if message.content and message.role != "assistant"]
+        contents: list[str] = guarded if slots else []
+        next_slot = iter(range(len(contents)))
 
         def put(text: str, *, guard: bool = False) -> str:
             if not text or not (guard or self._guarded(text)):
@@ -127,33 +133,32 @@ class ConversationTemplate:
                 return [put_deep(item) for item in value]
             return value
 
+        ids = ids_of_calls(messages, as_written=as_written)
+        asked: dict[str, str] = {}  # the last turn's calls, and their ids in the conversation
         rows: list[dict[str, Any]] = []
-        for message in messages:
+        for message, own_ids in zip(messages, ids, strict=True):
+            reserved = slots and message.content and message.role != "assistant"
             row: dict[str, Any] = {
                 "role": message.role,
-                "content": put(message.content, guard=slots and message.role != "assistant"),
+                "content": slot(next(next_slot)) if reserved else put(message.content),
             }
             if message.tool_calls:
                 calls = [(put_deep(call.name), put_deep(dict(call.arguments))) for call in message.tool_calls]
                 row["tool_calls"] = [
-                    {
-                        # Nine letters and digits: Mistral's templates refuse anything else.
-                        "id": f"call{index:05d}",
-                        "type": "function",
-                        "function": {
-                            "name": name,
-                            "arguments": given,
-                        },
-                    }
-                    for index, (name, given) in enumerate(calls)
+                    {"id": call_id, "type": "function", "function": {"name": name, "arguments": given}}
+                    for call_id, (name, given) in zip(own_ids, calls, strict=True)
                 ]
+                asked = dict(zip((call.call_id for call in message.tool_calls), own_ids, strict=True))
             if message.reasoning:
                 thought = put(message.reasoning)
                 row |= {"reasoning_content": thought, "reasoning": thought, "thinking": thought}
             if message.name is not None:
                 row["name"] = put_deep(message.name)
             if message.role == "tool":
-                row["tool_call_id"] = f"call{_num_answered(rows):05d}"
+                number = _num_answered(rows)
+                # Files without ids answer in order.
+                in_order = [*asked.values()][number] if number < len(asked) else given_id(number)
+                row["tool_call_id"] = asked.get(message.tool_call_id or "", in_order)
             rows.append(row)
         specs = [put_deep(tool.to_openai()) for tool in tools]
         try:
@@ -163,6 +168,9 @@ class ConversationTemplate:
                 # Some templates go through the tools without asking whether there are any.
                 text = self._apply(rows, specs, add_generation_prompt)
             except _FAILURES:
+                if as_written and ids != ids_of_calls(messages, as_written=False):
+                    # Mistral's templates refuse ids that are not nine characters long.
+                    return self._render(messages, tools, add_generation_prompt, slots, as_written=False)
                 roles = ", ".join(message.role for message in messages)
                 raise ChatFormatError(f"{self.whose} cannot render a conversation of ({roles}): {failure}") from failure
         return Rendered(text=text, contents=tuple(contents))

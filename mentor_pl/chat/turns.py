@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mentor_pl.chat.slots import slot, split_at_slots
+from mentor_pl.chat.slots import Followed, fill_slots, slot, split_at_slots
 from mentor_pl.chat.template import MARK, ConversationTemplate, Rendered
 from mentor_pl.chat.thoughts import ThoughtTags, split_thought
 from mentor_pl.chat.tokens import PieceEncoder
@@ -45,18 +45,22 @@ class TurnShape:
         self.thought = self._thought_tags()
         self._lead, self._tail = self._around_words()
 
-    def turn(self, message: Message, *, end: str | None = None) -> Rendered:
+    def turn(self, message: Message, *, end: str | None = None, before: Sequence[Message] = ()) -> Rendered:
         """Return what a student would have sampled for this message.
 
         Args:
             message: Of an assistant.
             end: The token that ends it: the text is cut there.
+            before: What follows the question and comes before it.
         """
         if message.reasoning and self.thought.closed:
             message = replace(message, reasoning="")
-        rendered = self._template.render([_USER, message], add_generation_prompt=False)
+        rendered = self._template.render([_USER, *before, message], add_generation_prompt=False)
+        header = self.header
+        if before:
+            header = self._template.render([_USER, *before], add_generation_prompt=True).text
         # Some templates put more into the header of a past turn than into that of the next one, or less.
-        start = _shared_start(self.header, rendered.text)
+        start = _shared_start(header, rendered.text)
         text, contents = rendered.text[start:], rendered.contents
         if end is not None and end in text:
             text = text[: text.rindex(end)]
@@ -96,13 +100,13 @@ class TurnShape:
         """
         second = ToolCall(call_id="call_1", name="probe_second", arguments=call.arguments)
         try:
-            both = self._after_mark([Message(role="assistant", tool_calls=(call, second))], index=0)
+            both = self._after_mark([Message(role="assistant", tool_calls=(call, second))], index=0).text
             within = set(self._encoder.added_in(both.split(MARK)[0])) if MARK in both else set[str]()
         except ChatFormatError:  # one call a turn
             within = set()
-        alone = self._after_mark([Message(role="assistant", tool_calls=(call,))])
+        alone = self._after_mark([Message(role="assistant", tool_calls=(call,))]).text
         result = Message(role="tool", content="x", tool_call_id=call.call_id, name=call.name)
-        answered = self._after_mark([Message(role="assistant", tool_calls=(call,)), result], to_slot=True)
+        answered = self._after_mark([Message(role="assistant", tool_calls=(call,)), result], to_slot=True).text
         common = os.path.commonprefix([alone, answered])
         ends = [token for token in self._encoder.added_in(common) if token not in within]
         if self.spoken_end in ends or not ends and self.spoken_end in self._encoder.added_in(alone):
@@ -110,35 +114,38 @@ class TurnShape:
         following = [token for token in self._encoder.added_in(answered[len(common) :]) if token not in within]
         return ends[-1] if ends else following[0] if following else self.spoken_end
 
-    def after_calls(self, calls: Sequence[ToolCall], end: str) -> list[str | tuple[int, int]]:
+    def after_calls(self, calls: Sequence[ToolCall], end: str, before: Sequence[Message] = ()) -> list[Followed]:
         """Return what follows a turn that made these calls, behind its end token: pieces, with slots numbered by result.
 
         Args:
-            calls: Only their names matter.
+            calls: Only their names and ids matter.
             end: The token that ended the turn.
+            before: What follows the question and comes before the turn.
         """
-        marked = tuple(ToolCall(call_id=call.call_id, name=call.name, arguments={"value": MARK}) for call in calls)
+        marked = tuple(replace(call, arguments={"value": MARK}) for call in calls)
         results = [Message(role="tool", content="x", tool_call_id=call.call_id, name=call.name) for call in calls]
         try:
-            text = self._after_mark([Message(role="assistant", tool_calls=marked), *results], prompt=True)
+            after = self._after_mark([*before, Message(role="assistant", tool_calls=marked), *results], prompt=True)
         except ChatFormatError:
             if len(calls) == 1:
                 raise
             # Llama 3 refuses several calls in a turn, but students make them. Only what comes behind the turn is wanted.
-            text = self._after_mark([Message(role="assistant", tool_calls=marked[:1]), *results], prompt=True)
-        alone = self._after_mark([Message(role="assistant", tool_calls=marked[:1])])
-        return self._behind(text, alone, end)
+            after = self._after_mark([*before, Message(role="assistant", tool_calls=marked[:1]), *results], prompt=True)
+        alone = self._after_mark([*before, Message(role="assistant", tool_calls=marked[:1])])
+        said_before = 1 + sum(message.role != "assistant" for message in before)
+        return self._behind(after, alone.text, end, slots=range(said_before, said_before + len(calls)))
 
-    def after_words(self, end: str) -> list[str | tuple[int, int]]:
+    def after_words(self, end: str) -> list[Followed]:
         """Return what follows a turn without calls where the user speaks again: pieces, with slot 0 for what the user says.
 
         Args:
             end: The token that ended the turn.
         """
         said = Message(role="assistant", content=MARK)
-        return self._behind(self._after_mark([said, _USER], prompt=True), self._after_mark([said]), end)
+        after, alone = self._after_mark([said, _USER], prompt=True), self._after_mark([said])
+        return self._behind(after, alone.text, end, slots=range(1, 2))
 
-    def environment_marks(self, *, student: Sequence[str], pieces: Sequence[str | tuple[int, int]]) -> set[str]:
+    def environment_marks(self, *, student: Sequence[str], pieces: Sequence[Followed]) -> set[str]:
         """Return the added tokens that only the environment writes.
 
         Args:
@@ -151,23 +158,25 @@ class TurnShape:
 
     def _after_mark(
         self, messages: Sequence[Message], *, index: int = -1, prompt: bool = False, to_slot: bool = False
-    ) -> str:
-        """Return the text behind the last mark (or the first one) of a rendered conversation, up to its first slot if asked."""
-        text = self._template.render([_USER, *messages], add_generation_prompt=prompt, slots=True).text
+    ) -> Rendered:
+        """Return what stands behind the last mark (or the first one) of a rendered conversation, up to its first slot if asked."""
+        rendered = self._template.render([_USER, *messages], add_generation_prompt=prompt, slots=True)
+        text = rendered.text
         if MARK not in text:
             raise ChatFormatError(f"{self._template.whose} does not show what an assistant says or calls")
         text = text[(text.index(MARK) if index == 0 else text.rindex(MARK)) + 1 :]
-        return str((split_at_slots(text) or [""])[0]) if to_slot else text
+        return replace(rendered, text=str((split_at_slots(text) or [""])[0]) if to_slot else text)
 
-    def _behind(self, text: str, alone: str, end: str) -> list[str | tuple[int, int]]:
-        """Cut what follows a turn's last words behind the turn, and number its slots from 0: the first one was the user's before it.
+    def _behind(self, after: Rendered, alone: str, end: str, *, slots: range) -> list[Followed]:
+        """Cut what follows a turn's last words behind the turn.
 
         Args:
-            text: What follows.
+            after: What follows.
             alone: What follows where the conversation ends there.
             end: The token that ended the turn.
+            slots: Those that stay, numbered from 0; the others (names that spell tags) are filled.
         """
-        pieces = split_at_slots(text)
+        pieces = split_at_slots(after.text)
         before = str(pieces.pop(0)) if pieces and isinstance(pieces[0], str) else ""
         if end in self._encoder.added_in(before):
             cut = before.index(end) + len(end)
@@ -178,11 +187,19 @@ class TurnShape:
             if token is not None and end in self._encoder.added_in(alone[cut:]) and before[cut:].startswith(token):
                 cut += len(token)
         rest = [before[cut:], *pieces]
-        return [piece if isinstance(piece, str) else (piece[0] - 1, piece[1]) for piece in rest if piece]
+        return [
+            piece
+            if isinstance(piece, str)
+            else (piece[0] - slots.start, piece[1])
+            if piece[0] in slots
+            else fill_slots([piece], after.contents)[0]
+            for piece in rest
+            if piece
+        ]
 
     def _spoken_end(self, eos_token: str | None) -> str:
-        alone = self._after_mark([Message(role="assistant", content=MARK)])
-        answered = self._after_mark([Message(role="assistant", content=MARK), _USER], to_slot=True)
+        alone = self._after_mark([Message(role="assistant", content=MARK)]).text
+        answered = self._after_mark([Message(role="assistant", content=MARK), _USER], to_slot=True).text
         common = self._encoder.added_in(os.path.commonprefix([alone, answered]))
         ask = self._template.render([_USER], add_generation_prompt=False)
         if ask.text == self.header:  # it writes the next header whether asked or not

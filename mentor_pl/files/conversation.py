@@ -74,6 +74,7 @@ def call_from_row(value: Any, where: str, field: str, *, default_id: str, strict
         call_id=_text_or(row.get("id"), default_id),
         name=name,
         parse_error=_text_or(row.get("parse_error"), problem),
+        written_id=_text_or(row.get("written_id"), "") or None,
     )
 
 
@@ -108,6 +109,7 @@ def _call(value: Any, where: str, field: str, default_id: str) -> ToolCall:
         name=name,
         arguments={} if stated else arguments,
         parse_error=stated if isinstance(stated, str) and stated else None,
+        written_id=_text_or(row.get("written_id"), "") or None,
     )
 
 

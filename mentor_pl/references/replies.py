@@ -103,7 +103,8 @@ def _call_extra(call: ToolCall, item: Any) -> dict[str, Any]:
     if not isinstance(item, dict):
         return {}
     extra = {name: value for name, value in item.items() if name not in ("type", "function", "name", "arguments")}
-    extra.pop("parse_error", None)
+    for ours in ("parse_error", "written_id"):
+        extra.pop(ours, None)
     if not isinstance(extra.get("id"), str) or not extra["id"]:
         extra.pop("id", None)
     function = item["function"] if isinstance(item.get("function"), dict) else {}
@@ -146,7 +147,8 @@ def to_be_sent(messages: Sequence[Message]) -> list[dict[str, Any]]:
         row = as_it_came(message)
         row.pop("name", None)
         for call, item in zip(message.tool_calls, row.get("tool_calls", ()), strict=True):
-            item.pop("parse_error", None)
+            for ours in ("parse_error", "written_id"):
+                item.pop(ours, None)
             ids[call.call_id] = item["id"]
         if message.tool_call_id is not None:
             row["tool_call_id"] = ids.get(message.tool_call_id, message.tool_call_id)

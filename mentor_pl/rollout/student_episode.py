@@ -53,6 +53,7 @@ class StudentEpisode:
         self._next_prompt_ids = prompt_ids
         self._num_sampled = 0
         self._num_thinking = 0
+        self._calls_in_prompt = sum(len(message.tool_calls) for message in episode.reference.prompt)
         self.message: Message | None = None
         """The last turn, parsed."""
 
@@ -102,7 +103,10 @@ class StudentEpisode:
         else:
             assert self.message is not None
             self._next_prompt_ids = self._protocol.tool_result_ids(
-                self.message.tool_calls, response.results, max_tokens=self._limits.max_tool_result_tokens
+                self.message.tool_calls,
+                response.results,
+                max_tokens=self._limits.max_tool_result_tokens,
+                first_index=self._calls_in_prompt + self.episode.num_calls - len(self.message.tool_calls),
             )
         self._token_ids += self._next_prompt_ids
         if self._budget() < 1:

@@ -131,14 +131,17 @@ def sample_from_reference(
     prompt_ids = protocol.prompt_ids(reference.prompt, tools)
     builder.given(prompt_ids)
     calls: tuple[ToolCall, ...] = ()
+    num_calls = sum(len(message.tool_calls) for message in reference.prompt)  # those of `calls` not counted
     results: dict[str, ToolResult] = {}
     for message in reference.messages:
         if message.role == "assistant":
             if calls:
-                builder.given(_result_ids(reference, protocol, calls, results))
-            ids = protocol.assistant_ids(message if imitate_reasoning else replace(message, reasoning=""))
+                builder.given(_result_ids(reference, protocol, calls, results, num_calls))
+                num_calls += len(calls)
+            said = message if imitate_reasoning else replace(message, reasoning="")
+            ids = protocol.assistant_ids(said, first_index=num_calls)
             builder.sampled(ids, 1.0) if message.trained else builder.given(ids)
-            calls, results = message.tool_calls, {}
+            calls, results = protocol.calls_as_written(message.tool_calls, ids), {}
         elif message.role == "user":
             builder.given(protocol.user_message_ids(message.content))
         elif message.role == "tool":
@@ -162,7 +165,11 @@ def share_beginning(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _result_ids(
-    reference: Reference, protocol: ChatProtocol, calls: tuple[ToolCall, ...], results: dict[str, ToolResult]
+    reference: Reference,
+    protocol: ChatProtocol,
+    calls: tuple[ToolCall, ...],
+    results: dict[str, ToolResult],
+    first_index: int,
 ) -> tuple[int, ...]:
     missing = [call.call_id for call in calls if call.call_id not in results]
     if missing:
@@ -170,4 +177,4 @@ def _result_ids(
             f"reference {reference.reference_id!r}: the call {missing[0]!r} has no tool message that answers it; "
             f"the answered ids are {sorted(results)}"
         )
-    return protocol.tool_result_ids(calls, [results[call.call_id] for call in calls])
+    return protocol.tool_result_ids(calls, [results[call.call_id] for call in calls], first_index=first_index)

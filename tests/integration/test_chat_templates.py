@@ -7,10 +7,12 @@ import ast
 import contextlib
 import importlib.util
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from mentor_pl.chat.call_ids import CallIds
 from mentor_pl.chat.detection import detect
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.chat.tokens import PieceEncoder
@@ -157,7 +159,8 @@ def test_reasoning_reads_back_and_holds_no_call(protocol):
 
 
 def test_what_follows_calls_is_what_the_template_writes(protocol):
-    made = CALLS["one"]
+    turn = protocol.assistant_ids(Message(role="assistant", tool_calls=CALLS["one"]))
+    made = protocol.calls_as_written(CALLS["one"], turn)
     ids = protocol.tool_result_ids(made, [ToolResult(call_id="call_0", content="result_391")])
     conversation = [
         ASK,
@@ -166,6 +169,26 @@ def test_what_follows_calls_is_what_the_template_writes(protocol):
     ]
     assert "result_391" in text_of(protocol, ids)
     assert rendered(protocol, conversation).endswith(text_of(protocol, ids))
+
+
+def test_results_stand_under_the_ids_that_the_student_wrote(protocol):
+    if protocol.detected.call_ids is CallIds.NONE:
+        return
+    turn = text_of(protocol, protocol.assistant_ids(Message(role="assistant", tool_calls=CALLS["three"])))
+    read = protocol.parse(protocol.tokenizer.encode(turn, add_special_tokens=False), tools=[TOOL]).message
+    ids = [call.written_id for call in read.tool_calls]
+    assert len(set(ids)) == 3 and None not in ids
+    own = [f"{call_id[:-1]}{number}" for number, call_id in zip((7, 4, 7), ids, strict=True)]  # not unique
+    for old, new in zip(ids, own, strict=True):
+        head, _, tail = turn.partition(old)
+        turn = f"{head}{new}{tail}" if turn.count(old) == 1 else turn.replace(f'"{old}"', f'"{new}"', 1)
+    sampled = protocol.parse(protocol.tokenizer.encode(turn, add_special_tokens=False), tools=[TOOL]).message
+    assert [call.written_id for call in sampled.tool_calls] == own and sampled.tool_calls == CALLS["three"]
+    results = [ToolResult(call_id=f"call_{i}", content=f"result_{i}") for i in range(3)]
+    shown = text_of(protocol, protocol.tool_result_ids(sampled.tool_calls, results))
+    places = [shown.index(f"result_{i}") for i in range(3)]
+    assert places == sorted(places)
+    assert [number for number in re.findall(r"result_(?=\d)|7|4", shown) if number in "74"] == ["7", "4", "7"]
 
 
 def test_what_follows_an_answer_is_what_the_template_writes(protocol):

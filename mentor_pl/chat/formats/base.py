@@ -32,12 +32,14 @@ class RawCall:
         end: Index behind its last character.
         body: The text between the markers.
         error: Why the body cannot be complete, or None.
+        written_id: The id that the call gives itself, or None; see `repeatable_id`.
     """
 
     start: int
     end: int
     body: str
     error: str | None = None
+    written_id: str | None = None
 
 
 class ToolCallFormat(ABC):
@@ -119,7 +121,26 @@ class ToolCallFormat(ABC):
             error = f"the call is longer than {MAX_CALL_CHARS} characters"
         if error is None:
             name, arguments, error = self.decode(raw.body, tools)
-        return ToolCall(call_id=call_id, name=name, arguments=arguments, parse_error=error)
+        return ToolCall(call_id=call_id, name=name, arguments=arguments, parse_error=error, written_id=raw.written_id)
+
+
+_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+
+
+def repeatable_id(value: Any) -> str | None:
+    """Return an id that a student wrote, where it can stand in what the template writes next; None for any other.
+
+    Letters, digits and `_ . : -`, at most 64 of them: such a text spells no control token and needs
+    no escaping.
+    """
+    return value if isinstance(value, str) and _ID.fullmatch(value) else None
+
+
+def written_id_of(value: Any) -> str | None:
+    """Return the id that a call's decoded JSON holds, or None."""
+    if not isinstance(value, dict):
+        return None
+    return next((repeatable_id(value[key]) for key in _ID_KEYS if key in value), None)
 
 
 def _refuse_constant(name: str) -> Any:
@@ -148,6 +169,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _NAME_KEYS = ("name", "tool_name", "function")
 _ARGUMENT_KEYS = ("arguments", "parameters", "args")
+_ID_KEYS = ("id", "tool_call_id", "call_id")
 
 
 def read_call_object(body: str) -> tuple[str, dict[str, Any], str | None]:

@@ -19,6 +19,7 @@ from mentor_pl.chat.formats.base import (
     checked_call,
     load_json,
     read_call_value,
+    written_id_of,
 )
 from mentor_pl.chat.formats.markers import closer, loose
 from mentor_pl.messages import ToolCall, ToolSpec
@@ -64,8 +65,10 @@ class MarkedJsonFormat(ToolCallFormat):
         decoder = json.JSONDecoder()
         position = 0
         while match := self._marker.search(text, position):
-            position, start, bodies, broken = match.end(), match.start(), list[str](), False
+            position, start, bodies, ids, broken = match.end(), match.start(), list[str](), list[str | None](), False
             while between := _BETWEEN.match(text, position):
+                if self._close and self._close.match(text, position):  # `[/TOOL_CALLS]` begins as a list does
+                    break
                 try:
                     payload, end = decoder.raw_decode(text, between.end())
                 except (ValueError, RecursionError):
@@ -76,14 +79,15 @@ class MarkedJsonFormat(ToolCallFormat):
                 bodies += (
                     [json.dumps(item) for item in items] if isinstance(payload, list) else [text[between.end() : end]]
                 )
+                ids += map(written_id_of, items)
                 position = end
             if self._close and (close := self._close.match(text, position)):
                 position = close.end()
             if broken or not bodies:
                 following = self._marker.search(text, position + 1)
                 position = following.start() if following else len(text)
-            for body in bodies:
-                found.append(RawCall(start=start, end=position, body=body))
+            for body, written_id in zip(bodies, ids, strict=True):
+                found.append(RawCall(start=start, end=position, body=body, written_id=written_id))
                 start = position
             if broken or not bodies:
                 found.append(RawCall(start=start, end=position, body="", error="the call is not valid JSON"))

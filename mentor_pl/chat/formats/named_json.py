@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mentor_pl.chat.formats.base import RawCall, ToolCallFormat, WriteTurn, checked_call
+from mentor_pl.chat.formats.base import RawCall, ToolCallFormat, WriteTurn, checked_call, repeatable_id
 from mentor_pl.chat.formats.marked_json import find_json
 from mentor_pl.chat.formats.markers import (
     around,
@@ -28,6 +28,7 @@ from mentor_pl.errors import ChatFormatError
 from mentor_pl.messages import ToolCall, ToolSpec
 
 _NAME = r"""[^\s<>"'=\[\](){}|:]{1,64}"""
+_ID_BEFORE = re.compile(r"[\w.:-]{0,64}\Z", re.ASCII)
 _CALLS = (
     ToolCall(call_id="call00000", name="probe_alpha", arguments={"key_one": "value_one"}),
     ToolCall(call_id="call00001", name="probe_beta", arguments={"key_two": "value_two"}),
@@ -38,9 +39,10 @@ class NamedJsonFormat(ToolCallFormat):
     """A name in markers, then the arguments as JSON, as Mistral, DeepSeek and Kimi K2 write them.
 
     Args:
-        lead: Pattern of what comes before the first call's opener.
+        lead: Pattern of what comes before the first call's opener, an id as group `id`.
         call_open: Before a name.
-        middle: Pattern of what comes between name and arguments.
+        middle: Pattern of what comes between name and arguments, an id, or the end of one that
+            holds the name, as group `id`.
         close: Behind the arguments.
     """
 
@@ -75,10 +77,11 @@ class NamedJsonFormat(ToolCallFormat):
         varies = first != middle or "call0000" in middle
         if varies:
             first, last = first.split("call0000")[0], from_first_bracket(last.rpartition("call0000")[2])
-        pattern = rf"{loose(first)}[^{{\n]{{0,64}}?{loose(last)}" if varies else loose(middle)
+        # An id is the model's to write: without it, the call is one all the same.
+        pattern = rf"(?:{loose(first)}(?P<id>[^{{\n]{{0,64}}?))?{loose(last)}" if varies else loose(middle)
         lead = before.removesuffix(call_open).strip()
         close = text[found[1] :].strip()
-        lead = opener(lead).replace("call00000", r"\S{1,64}?") if lead else ""
+        lead = opener(lead).replace("call00000", r"(?P<id>[^<\s]{1,64}?)", 1) if lead else ""
         return cls(lead, call_open, rf"\s*{pattern}", close)
 
     def find(self, text: str) -> list[RawCall]:
@@ -104,10 +107,21 @@ class NamedJsonFormat(ToolCallFormat):
             elif self._close and (close := self._close.match(text, end)):
                 end = close.end()
             position = end
-            found.append(RawCall(start=start, end=end, body=body, error=error))
+            found.append(
+                RawCall(start=start, end=end, body=body, error=error, written_id=_written_id(text, lead, head))
+            )
         return found
 
     def decode(self, body: str, tools: Mapping[str, ToolSpec]) -> tuple[str, dict[str, Any], str | None]:
         """See `ToolCallFormat.decode`."""
         name, _, arguments = body.partition(" ")
         return checked_call(name.removeprefix("functions."), arguments)
+
+
+def _written_id(text: str, *matches: re.Match[str] | None) -> str | None:
+    """Return the id that one of the matches found: what varies of it, and what runs into that on the left."""
+    for match in matches:
+        if match is not None and "id" in match.re.groupindex and match["id"] is not None:
+            before = _ID_BEFORE.search(text, max(0, match.start("id") - 64), match.start("id"))
+            return repeatable_id((before[0] if before else "") + match["id"].strip())
+    return None

@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from mentor_pl.chat.formats.base import MAX_CALL_CHARS, RawCall, ToolCallFormat, read_call_value
+from mentor_pl.chat.formats.base import MAX_CALL_CHARS, RawCall, ToolCallFormat, read_call_value, written_id_of
 from mentor_pl.messages import ToolCall, ToolSpec
 
 
@@ -52,7 +52,15 @@ class ResponseTemplateFormat(ToolCallFormat):
         calls: list[ToolCall] = []
         for index, item in enumerate(message.get("tool_calls") or (), start=first_index):
             name, arguments, error = read_call_value(item)
-            calls.append(ToolCall(call_id=f"call_{index}", name=name, arguments=arguments, parse_error=error))
+            calls.append(
+                ToolCall(
+                    call_id=f"call_{index}",
+                    name=name,
+                    arguments=arguments,
+                    parse_error=error,
+                    written_id=written_id_of(item),
+                )
+            )
         content = message.get("content") or ""
         if not calls and not content and text.strip():  # nothing was recognised
             return other(text, first_index=first_index, tools=tools)
