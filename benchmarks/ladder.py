@@ -43,10 +43,10 @@ def run_arm(arm: Arm, seed: int, runs: Path, results: Path) -> None:
     if target.exists():
         return
     first = not (results / f"{VANILLA}.json").exists()
-    if arm.judge is not None:
-        _train_judge(next(a for a in ARMS if a.name == arm.judge), seed, runs)
     if any("/data/chains." in argument for argument in arm.arguments):
         write_chains(runs / "data")
+    if arm.needs is not None:
+        _train_student(next(a for a in ARMS if a.name == arm.needs), seed, runs)
     folder = runs / arm.slug / str(seed)
     if not _fit(arm, seed, runs, folder, [*MEASURED_ALONE, f"--trainer.callbacks.before={str(first).lower()}"]):
         return
@@ -61,7 +61,7 @@ def run_arm(arm: Arm, seed: int, runs: Path, results: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _train_judge(arm: Arm, seed: int, runs: Path) -> None:
+def _train_student(arm: Arm, seed: int, runs: Path) -> None:
     folder = runs / "students" / f"{arm.slug}.seed{seed}"
     if not (folder / "student").exists():
         _fit(arm, seed, runs, folder, ["--summary.enabled=false", "--trainer.limit_val_batches=0"])

@@ -17,7 +17,7 @@ class Arm:
         configs: As `mentor-pl compare` takes them: overlays follow behind a `+`.
         against: The arm that its paired differences are taken to.
         arguments: Further ones for `mentor-pl fit`; `{runs}` is the folder of the runs.
-        judge: Name of the arm whose student, of the same seed, judges tokens; it is trained where it is not there.
+        needs: Name of the arm whose student, of the same seed, it starts from or is judged by; that student is trained first.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Arm:
     configs: str
     against: str = "MENTOR exact"
     arguments: tuple[str, ...] = ()
-    judge: str | None = None
+    needs: str | None = None
 
     @property
     def slug(self) -> str:
@@ -40,6 +40,7 @@ _CREDIT = "credit and reward"
 _LOSSES = "losses, four steps per round"
 _CHAINS = "with chains of three among the training prompts"
 _TOKENS = "judged token by token"
+_AFTER = "exploration behind imitation"
 _MORE = "further arms"
 _GRPO = "GRPO, four steps"
 
@@ -65,16 +66,25 @@ def _chains(name: str, configs: str, teacher: str) -> Arm:
     return Arm(name=name, part=_CHAINS, configs=configs, arguments=arguments)
 
 
+def _behind(name: str, configs: str, start: Arm, *arguments: str) -> Arm:
+    student = f"--model.student.init_args.path={{runs}}/students/{start.slug}.seed{{seed}}/student"
+    return Arm(name=name, part=_AFTER, configs=configs, arguments=(student, *arguments), needs=start.name)
+
+
 def _judged(name: str, weights: str) -> Arm:
-    student = "{class_path: FullStudent, init_args: {path: '{runs}/students/sft-stepwise.seed{seed}/student'}}"
+    path = f"{{runs}}/students/{_STEPWISE_SFT.slug}.seed{{seed}}/student"
+    student = f"{{class_path: FullStudent, init_args: {{path: '{path}'}}}}"
     teacher = f"{{class_path: ModelTeacher, init_args: {{model: {student}}}}}"
     distillation = f"--data.guidance.distillation={{teacher: {teacher}, {weights}}}"
-    return Arm(name=name, part=_TOKENS, configs="mentor", arguments=(distillation,), judge="SFT, stepwise")
+    return Arm(name=name, part=_TOKENS, configs="mentor", arguments=(distillation,), needs=_STEPWISE_SFT.name)
 
+
+_STEPWISE_SFT = Arm(name="SFT, stepwise", part=_BASE, configs=f"sft+{_STEPWISE}")
+_CHAINS_SFT = _chains("chains, SFT, stepwise", "sft", "stepwise")
 
 ARMS = (
     Arm(name="SFT", part=_BASE, configs="sft"),
-    Arm(name="SFT, stepwise", part=_BASE, configs=f"sft+{_STEPWISE}"),
+    _STEPWISE_SFT,
     Arm(name="MENTOR exact", part=_BASE, configs="mentor"),
     Arm(name="sparse", part=_BASE, configs="sparse"),
     Arm(name="strict", part=_BASE, configs="mentor+arms/strict"),
@@ -85,6 +95,10 @@ ARMS = (
         "stepwise",
     ),
     _chains("chains", "mentor", "parallel"),
+    _CHAINS_SFT,
+    _behind("SFT, stepwise, then MENTOR", "mentor", _STEPWISE_SFT),
+    _behind("SFT, stepwise, then sparse", "sparse", _STEPWISE_SFT),
+    _behind("chains, SFT, stepwise, then MENTOR", "mentor", _CHAINS_SFT, *_chains("", "", "stepwise").arguments),
     _addition("hints", "guidance/hints", _TEACHER),
     _copied("teacher where failed", "guidance/teacher_where_failed"),
     _copied("imitation, annealed", "guidance/imitation"),
