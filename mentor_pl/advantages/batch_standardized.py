@@ -12,6 +12,8 @@ from mentor_pl.advantages.base import AdvantageEstimator, GroupRewards, centered
 class BatchStandardized(AdvantageEstimator):
     """(reward - mean) / std over all trajectories of the round, of all prompts and ranks (REINFORCE++, arXiv:2501.03262 eq. 8).
 
+    Where a run has several environments, of each by itself: their rewards have scales of their own.
+
     Args:
         baseline: `none` takes the mean over the round only: an easy prompt's trajectories are then
             all good. `group` takes each group's mean first (REINFORCE++-baseline).

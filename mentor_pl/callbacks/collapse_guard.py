@@ -27,7 +27,8 @@ class CollapseGuard(Callback):
 
     Args:
         enabled: Whether it watches.
-        success: Name of the reward term that says what a success is; it may have weight 0.
+        success: Name of the reward term that says what a success is; it may have weight 0. Unless
+            given, each environment's own: the term with `success: true`, else `correct`.
         answer: What to do beside the warning: `warn` nothing; `lower_lr` multiplies the learning
             rate by `factor`; `raise_kl` divides `loss.kl_weight` by it; `teacher` lets the
             teacher's solution join every group that fails from then on; `go_back` returns to the
@@ -46,7 +47,7 @@ class CollapseGuard(Callback):
     def __init__(
         self,
         enabled: bool = True,
-        success: str = "correct",
+        success: str | None = None,
         answer: Literal["warn", "lower_lr", "raise_kl", "teacher", "go_back", "stop"] = "warn",
         factor: float = 0.5,
         smoothing: float = 0.25,

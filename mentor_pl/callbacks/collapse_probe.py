@@ -30,10 +30,11 @@ class CollapseProbe:
     and then after every fifth.
 
     Args:
-        success: Name of the reward term that says what a success is.
+        success: Name of the reward term that says what a success is; None for each environment's
+            own.
     """
 
-    def __init__(self, success: str) -> None:
+    def __init__(self, success: str | None) -> None:
         self._success = success
         self._groups: tuple[ScoredGroup, ...] = ()
 
@@ -57,13 +58,14 @@ class CollapseProbe:
         return out
 
 
-def covariances(groups: Sequence[ScoredGroup], success: str) -> tuple[float, float, float]:
+def covariances(groups: Sequence[ScoredGroup], success: str | None) -> tuple[float, float, float]:
     """Return the sums of r s, r r and s s over all attempts: reward r and success s, each less its group's mean."""
     totals = [0.0, 0.0, 0.0]
     for scored in groups:
+        term = success or scored.success_term
         pairs = [
             (float(reward), float(score))
-            for reward, score in zip(scored.rewards, scored.scores.get(success, ()), strict=False)
+            for reward, score in zip(scored.rewards, () if term is None else scored.scores.get(term, ()), strict=False)
             if not (math.isnan(reward) or math.isnan(score))
         ]
         if not pairs:

@@ -35,14 +35,15 @@ class CollapseWatch:
     """Follows smoothed metrics and compares them with their start and their peak. It has a state, so that a resumed run goes on.
 
     Args:
-        success: Name of the reward term that says what a success is.
+        success: Name of the reward term that says what a success is; None for each environment's
+            own (`train/success`).
         smoothing: Weight of the newest value in the moving averages; in (0, 1].
         warmup_steps: Steps whose mean is the start, and in which nothing is reported that is
             compared with it.
     """
 
-    def __init__(self, success: str = "correct", smoothing: float = 0.25, warmup_steps: int = 5) -> None:
-        self.success = f"score/{success}"
+    def __init__(self, success: str | None = None, smoothing: float = 0.25, warmup_steps: int = 5) -> None:
+        self.success = "success" if success is None else f"score/{success}"
         self.smoothing = smoothing
         self.warmup_steps = warmup_steps
         self._steps = 0

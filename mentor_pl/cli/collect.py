@@ -29,6 +29,7 @@ from mentor_pl.references.prompts import prompts_of, read_prompts
 from mentor_pl.references.teacher import ChatTeacher, Teacher
 from mentor_pl.rewards.base import RewardComponent
 from mentor_pl.rewards.correct import Correct
+from mentor_pl.rollout.world import World
 from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.toolbox import ToolBox
 
@@ -80,7 +81,8 @@ def collect(
             # Other judges may ask for the state, or for calls: whether those are there, they say themselves.
             read = partial(read_prompts, prompts, toolbox, answers_needed=any(isinstance(j, Correct) for j in judges))
         else:
-            read = partial(prompts_of, environment.read(), toolbox, environment.user, source=environment.source)
+            world = World(toolbox=toolbox, user=environment.user)
+            read = partial(prompts_of, environment.read(), world, source=environment.source)
         # All of it is read before anything is paid for.
         total = sum(1 for _ in read())
         if not total:

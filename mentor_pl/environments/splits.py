@@ -89,11 +89,8 @@ class Split:
         toolbox = self.world.toolbox
         check_tools(self.references, source=self.environment.source, toolbox=toolbox)
         marked = (replace(r, environment=self.name) for r in self.references) if self.marked else self.references
-        user = self.world.user
-        return group_by_prompt(
-            (with_expected_state(reference, toolbox) for reference in marked),
-            fields=(*toolbox.reads_fields, *(() if user is None else user.reads_fields)),
-        )
+        read = (with_expected_state(reference, toolbox) for reference in marked)
+        return group_by_prompt(read, fields=self.world.reads_fields)
 
     @functools.cached_property
     def digest(self) -> str:

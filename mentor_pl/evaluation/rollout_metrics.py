@@ -2,82 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import fsum, isnan
-from statistics import fmean
 
 from mentor_pl.engines.base import EngineStatistics
 from mentor_pl.rewards.program import RewardProgram, ScoredGroup
 from mentor_pl.trajectory import StopReason, TrajectoryGroup
 
+Sums = dict[str, tuple[float, float]]
+"""A sum and the number of values, by name: what can be added up over ranks."""
 
-def group_metrics(groups: Sequence[ScoredGroup], *, with_terms: bool = True) -> dict[str, float]:
-    """Describe the groups of one rollout.
+
+def rollout_sums(groups: Sequence[ScoredGroup], rewards: RewardProgram | Mapping[str, RewardProgram]) -> Sums:
+    """Describe the groups of a rollout, as sums that can be added over ranks.
 
     Args:
-        groups: At least one. Trajectories that started behind a hint do not count.
-        with_terms: Whether they have the same terms; of several environments they may not.
+        groups: Trajectories that started behind a hint do not count.
+        rewards: The program that scored them; where there are several environments, of each by its
+            name, though it may have no group here.
 
     Returns:
-        `reward`; `score/<term>`: mean of each term; `tool_calls`, `turns`, `completion_tokens`: per
+        Sum and number of values of `reward`; `success`, where every environment's program tells it;
+        `score/<term>`, of one environment; `tool_calls`, `turns`, `completion_tokens` per
         trajectory; `tool_ok`: share of executed calls that succeeded; `uniform_groups`: share of
         groups whose rewards are all equal, which teach nothing; `stop/<reason>`: share of
-        trajectories that ended so.
+        trajectories that ended so. Where there are several environments, also of each, as
+        `<environment>/<name>`: `reward`, `success`, `score/<term>`, `tool_calls`,
+        `completion_tokens`, `finished` and `uniform_groups`.
     """
     groups = [_without_hints(group) for group in groups]
     trajectories = [t for group in groups for t in group.group.trajectories]
-    results = [result for t in trajectories for result in t.tool_results]
-    out = {
-        "reward": _mean(reward for group in groups for reward in group.rewards),
-        "tool_calls": fmean(len(t.tool_calls) for t in trajectories),
-        "turns": fmean(len(t.turns) for t in trajectories),
-        "completion_tokens": fmean(t.num_sampled_tokens for t in trajectories),
-        "tool_ok": fmean(result.ok for result in results) if results else 0.0,
-        "uniform_groups": fmean(_spread(group.rewards) < 1e-6 for group in groups),
+    values = _of_groups(groups) | {
+        "turns": [float(len(t.turns)) for t in trajectories],
+        "tool_ok": [float(result.ok) for t in trajectories for result in t.tool_results],
+        **{f"stop/{reason.value}": [float(t.stop_reason is reason) for t in trajectories] for reason in StopReason},
     }
-    for term in groups[0].scores if with_terms else ():
-        out[f"score/{term}"] = _mean(score for group in groups for score in group.scores[term])
-    for reason in StopReason:
-        out[f"stop/{reason.value}"] = fmean(t.stop_reason is reason for t in trajectories)
-    return out
-
-
-def environment_sums(
-    groups: Sequence[ScoredGroup], rewards: Mapping[str, RewardProgram]
-) -> dict[str, tuple[float, float]]:
-    """Describe the groups of each environment, as sums that can be added over ranks.
-
-    Args:
-        groups: Of a rollout; an environment may have none. Trajectories that started behind a hint
-            do not count.
-        rewards: The reward program of every environment.
-
-    Returns:
-        Sum and number of values, by `<environment>/<name>`: `reward`, `score/<term>`, `tool_calls`,
-        `completion_tokens`, `finished` of trajectories, `uniform_groups` of groups.
-    """
-    out: dict[str, tuple[float, float]] = {}
+    if isinstance(rewards, RewardProgram):
+        return _summed(values | _of_program(groups, rewards))
+    successes: list[float] = []
     for environment, program in rewards.items():
-        own = [_without_hints(one) for one in groups if one.group.references[0].environment == environment]
-        trajectories = [t for one in own for t in one.group.trajectories]
-        values: dict[str, list[float]] = {
-            "reward": [reward for one in own for reward in one.rewards],
-            **{f"score/{t.name}": [s for one in own for s in one.scores[t.name]] for t in program.terms},
-            "tool_calls": [float(len(t.tool_calls)) for t in trajectories],
-            "completion_tokens": [float(t.num_sampled_tokens) for t in trajectories],
-            "finished": [float(t.finished) for t in trajectories],
-            "uniform_groups": [float(_spread(one.rewards) < 1e-6) for one in own],
-        }
-        for name, row in values.items():
-            told = [value for value in row if not isnan(value)]
-            out[f"{environment}/{name}"] = fsum(told), float(len(told))
-    return out
+        own = [one for one in groups if one.group.references[0].environment == environment]
+        told = _of_program(own, program)
+        successes += told.get("success", [])
+        finished = [float(t.finished) for one in own for t in one.group.trajectories]
+        of_environment = _of_groups(own) | told | {"finished": finished}
+        values |= {f"{environment}/{name}": row for name, row in of_environment.items()}
+    if all(program.success_term is not None for program in rewards.values()):
+        values["success"] = successes
+    return _summed(values)
 
 
-def _mean(values: Iterable[float]) -> float:
-    """Return the mean of what could be told; 0 where nothing could."""
-    told = [value for value in values if not isnan(value)]
-    return fmean(told) if told else 0.0
+def _of_groups(groups: Sequence[ScoredGroup]) -> dict[str, list[float]]:
+    trajectories = [t for group in groups for t in group.group.trajectories]
+    return {
+        "reward": [reward for group in groups for reward in group.rewards],
+        "tool_calls": [float(len(t.tool_calls)) for t in trajectories],
+        "completion_tokens": [float(t.num_sampled_tokens) for t in trajectories],
+        "uniform_groups": [float(_spread(group.rewards) < 1e-6) for group in groups],
+    }
+
+
+def _of_program(groups: Sequence[ScoredGroup], program: RewardProgram) -> dict[str, list[float]]:
+    scores = {term.name: [score for group in groups for score in group.scores[term.name]] for term in program.terms}
+    out = {f"score/{name}": row for name, row in scores.items()}
+    return out if program.success_term is None else out | {"success": scores[program.success_term]}
+
+
+def _summed(values: Mapping[str, Sequence[float]]) -> Sums:
+    told = {name: [value for value in row if not isnan(value)] for name, row in values.items()}
+    return {name: (fsum(row), float(len(row))) for name, row in told.items()}
 
 
 def _spread(values: Sequence[float]) -> float:

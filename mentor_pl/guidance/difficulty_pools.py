@@ -20,9 +20,10 @@ class DifficultyPools:
     tried.
 
     Attributes:
-        failed: Share of a round for prompts that fail.
-        solved: Share for prompts that are solved; the rest is for those in between. A pool that has
-            too few leaves its places to the others: first in between, then failed, then solved.
+        failed: Share of the places for prompts that fail.
+        solved: Share for prompts that are solved; the rest is for those in between. A share that no
+            round can have exactly evens out over rounds. A pool that has too few prompts leaves its
+            places to the others: first in between, then failed, then solved.
         failed_below: In [0, 1].
         solved_above: In [0, 1], not below `failed_below`.
         smoothing: Weight of the newest group in a prompt's rate; in (0, 1].
@@ -49,20 +50,28 @@ class DifficultyPools:
         """Return a prompt's rate after a group with this share of successes."""
         return share if rate == UNSEEN else rate + self.smoothing * (share - rate)
 
-    def chosen(self, rates: Sequence[float], order: Sequence[int], num_places: int) -> list[int]:
+    def chosen(
+        self, rates: Sequence[float], order: Sequence[int], *, num_places: int, places_before: int = 0
+    ) -> list[int]:
         """Return the prompts of a round.
 
         Args:
             rates: Of every prompt; `UNSEEN` where it was never tried.
             order: Prompts to choose from, those that are due first in front; at least `num_places`.
             num_places: Prompts of the round.
+            places_before: Places of all rounds before it.
         """
         failed = [i for i in order if rates[i] != UNSEEN and rates[i] < self.failed_below]
         solved = [i for i in order if rates[i] > self.solved_above]
         elsewhere = {*failed, *solved}
         between = [i for i in order if i not in elsewhere]
-        num_failed, num_solved = round(self.failed * num_places), round(self.solved * num_places)
+        num_failed, num_solved = (_places(share, places_before, num_places) for share in (self.failed, self.solved))
         num_solved = min(num_solved, num_places - num_failed)
         taken = failed[:num_failed] + solved[:num_solved]
         rest = between + failed[num_failed:] + solved[num_solved:]
         return taken + rest[: num_places - len(taken)]
+
+
+def _places(share: float, before: int, count: int) -> int:
+    """Return a pool's places of a round: what is missing to its share of all places so far."""
+    return round(share * (before + count)) - round(share * before)

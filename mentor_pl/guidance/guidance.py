@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mentor_pl.errors import ConfigError
@@ -14,7 +14,7 @@ from mentor_pl.guidance.hints import Hints
 from mentor_pl.guidance.imitation import Imitation
 from mentor_pl.guidance.teacher_in_group import TeacherInGroup
 from mentor_pl.rewards.base import NoScore
-from mentor_pl.rewards.program import RewardProgram
+from mentor_pl.rewards.program import RewardProgram, ScoredGroup
 from mentor_pl.trajectory import TrajectoryGroup
 
 
@@ -23,7 +23,9 @@ class Guidance:
     """Guidance by the teacher beyond the reward. Each part may be left out; without all of them, only the reward guides.
 
     Attributes:
-        success: Name of the reward term whose score of at least 0.5 is a success.
+        success: Name of the reward term whose score of at least 0.5 is a success, in every
+            environment. Unless given, each environment's own: the term with `success: true`, else
+            `correct`.
         curriculum: Opens the prompts, the easiest first.
         difficulty_pools: Divides a round among prompts by how often they succeed.
         dynamic_sampling: Replaces prompts whose groups hold no signal.
@@ -33,7 +35,7 @@ class Guidance:
         distillation: A teacher judges every token that the student sampled.
     """
 
-    success: str = "correct"
+    success: str | None = None
     curriculum: Curriculum | None = None
     difficulty_pools: DifficultyPools | None = None
     dynamic_sampling: DynamicSampling | None = None
@@ -60,24 +62,39 @@ class Guidance:
         """
         asks = self.difficulty_pools or self.dynamic_sampling or self.hints or self.teacher_in_group
         names = [term.name for term in reward.terms]
-        if asks and self.success not in names:
+        if not asks or (self.success or reward.success_term) in names:
+            return
+        if self.success is None:
             raise ConfigError(
-                f"data.guidance.success is {self.success!r}, which is not a term of the reward program; the terms are {', '.join(names)}"
+                f"data.guidance asks which attempts succeed, and no term of a reward program says so; the terms are {', '.join(names)}: "
+                "give one of them `success: true`, or name one as data.guidance.success"
             )
+        raise ConfigError(
+            f"data.guidance.success is {self.success!r}, which is not a term of the reward program; the terms are {', '.join(names)}"
+        )
+
+    def success_term(self, reward: RewardProgram) -> str:
+        """Return the name of the term whose score says what a success is; `check` has looked for it."""
+        name = self.success or reward.success_term
+        assert name is not None
+        return name
 
     def successes(self, reward: RewardProgram, group: TrajectoryGroup) -> list[bool]:
         """Tell which trajectories of a group succeed. What the infrastructure broke does not."""
-        component = next(term.component for term in reward.terms if term.name == self.success)
+        name = self.success_term(reward)
+        component = next(term.component for term in reward.terms if term.name == name)
         return self.of_scores(component.score_group(group), group)
 
-    def success_share(self, scores: Mapping[str, Sequence[float | NoScore]], group: TrajectoryGroup) -> float | None:
-        """Return the share of successes among a group's own attempts, from the scores of every term; None where there is none.
+    def success_share(self, reward: RewardProgram, scored: ScoredGroup) -> float | None:
+        """Return the share of successes among a group's own attempts; None where there is none, or nothing tells.
 
         Attempts with a hint, and what the infrastructure broke, do not count.
         """
-        if self.success not in scores:
+        name = self.success or reward.success_term
+        if name not in scored.scores:
             return None
-        successes = self.of_scores(scores[self.success], group)
+        group = scored.group
+        successes = self.of_scores(scored.scores[name], group)
         counted = [
             success
             for success, trajectory in zip(successes, group.trajectories, strict=True)

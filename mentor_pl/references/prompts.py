@@ -12,7 +12,7 @@ from mentor_pl.files.jsonl import Row
 from mentor_pl.files.references import reference_from_row
 from mentor_pl.files.tables import read_rows
 from mentor_pl.reference import Reference, group_by_prompt
-from mentor_pl.rollout.user import User
+from mentor_pl.rollout.world import World
 from mentor_pl.tools.toolbox import ToolBox
 
 
@@ -65,22 +65,19 @@ def read_prompts(path: Path, toolbox: ToolBox, *, answers_needed: bool = True) -
     return read_rows(path, parse)
 
 
-def prompts_of(
-    references: Iterable[Reference], toolbox: ToolBox, user: User | None = None, *, source: str
-) -> list[Reference]:
+def prompts_of(references: Iterable[Reference], world: World, *, source: str) -> list[Reference]:
     """Return the prompts of references, each once, without the teacher's part of them.
 
     Args:
         references: Those of an environment, for example.
-        toolbox: Runs the tools.
-        user: Speaks with the teacher; nobody where None.
+        world: What the teacher acts in.
         source: Where they come from, for errors.
 
     Raises:
         DataFileError: One offers a tool that no backend runs.
     """
-    fields = (*toolbox.reads_fields, *(() if user is None else user.reads_fields))
-    firsts = [prompt[0] for prompt in group_by_prompt(references, fields=fields)]
+    toolbox = world.toolbox
+    firsts = [prompt[0] for prompt in group_by_prompt(references, fields=world.reads_fields)]
     for first in firsts:
         for name in toolbox.missing(first):
             raise DataFileError(f"{source}: {first.reference_id!r} offers {name!r}; add the backend that runs it")

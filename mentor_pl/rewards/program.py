@@ -93,18 +93,21 @@ class ScoredGroup:
             trajectory, [G], in [0, 1] or nan. Also of trajectories that left by an exit, whose
             reward does not depend on them.
         exits: Name of the exit that each trajectory took, [G]; None where it took none.
+        success_term: See `RewardProgram.success_term`.
     """
 
     group: TrajectoryGroup
     rewards: tuple[float, ...]
     scores: dict[str, tuple[float, ...]]
     exits: tuple[str | None, ...]
+    success_term: str | None = None
 
     def select(self, indices: Sequence[int]) -> ScoredGroup:
         """Return the same group with some of its trajectories only."""
         if len(indices) == len(self.rewards):
             return self
-        return ScoredGroup(
+        return replace(
+            self,
             group=replace(self.group, trajectories=tuple(self.group.trajectories[i] for i in indices)),
             rewards=tuple(self.rewards[i] for i in indices),
             scores={name: tuple(row[i] for i in indices) for name, row in self.scores.items()},
@@ -202,7 +205,11 @@ class RewardProgram:
             for t, reward in zip(group.trajectories, rewards, strict=True)
         )
         return ScoredGroup(
-            group=replace(group, trajectories=tuple(judged)), rewards=tuple(rewards), scores=scores, exits=tuple(exits)
+            group=replace(group, trajectories=tuple(judged)),
+            rewards=tuple(rewards),
+            scores=scores,
+            exits=tuple(exits),
+            success_term=self.success_term,
         )
 
     def contributions(self, scores: dict[str, float], *, guided: bool = True) -> dict[str, float]:

@@ -22,3 +22,8 @@ class World:
     toolbox: ToolBox
     limits: RolloutLimits = field(default_factory=RolloutLimits)
     user: User | None = None
+
+    @property
+    def reads_fields(self) -> tuple[str, ...]:
+        """Names of a reference's further `fields` that decide what happens: prompts of one wording that differ there are several."""
+        return (*self.toolbox.reads_fields, *(() if self.user is None else self.user.reads_fields))

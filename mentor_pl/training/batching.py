@@ -60,8 +60,7 @@ class PolicyBatch:
             else empty.
         rollout_metrics: What the rollout measured of itself (seconds, counts); where
             `scored_groups` are.
-        rollout_sums: What it measured of each environment, where there are several: a sum and the
-            number of values.
+        rollout_sums: What was measured of its groups: a sum and the number of values, by name.
     """
 
     input_ids: Tensor

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from mentor_pl.advantages import AdvantageEstimator, group_rewards
-from mentor_pl.evaluation.rollout_metrics import environment_sums
+from mentor_pl.evaluation.rollout_metrics import Sums, rollout_sums
 from mentor_pl.evaluation.teacher import teacher_trajectory
 from mentor_pl.guidance import Guidance
 from mentor_pl.reference import Reference
@@ -42,9 +42,18 @@ class GroupComparison:
             return self.reward
         return self.reward[group.references[0].environment]
 
-    def sums_by_environment(self, groups: Sequence[ScoredGroup]) -> dict[str, tuple[float, float]]:
-        """Measure the groups of each environment; nothing where there is only one. See `environment_sums`."""
-        return {} if isinstance(self.reward, RewardProgram) else environment_sums(groups, self.reward)
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """Names that the references of the run's environments carry: one empty name where there is one environment."""
+        return ("",) if isinstance(self.reward, RewardProgram) else tuple(self.reward)
+
+    def sums(self, groups: Sequence[ScoredGroup]) -> Sums:
+        """Measure the groups of a rollout; see `rollout_sums`."""
+        return rollout_sums(groups, self.reward)
+
+    def success_share(self, scored: ScoredGroup) -> float | None:
+        """Return the share of successes among a group's own attempts; see `Guidance.success_share`."""
+        return self.guidance.success_share(self.reward_of(scored.group), scored)
 
     def samples(self, scored: ScoredGroup, round_index: int) -> list[Sample]:
         """Return the samples of a group.
@@ -95,7 +104,7 @@ class GroupComparison:
         member = self.guidance.teacher_in_group
         if member is None:
             return 0.0
-        scores = scored.scores[self.guidance.success]
+        scores = scored.scores[self.guidance.success_term(self.reward_of(scored.group))]
         if member.when == "failed" and any(Guidance.of_scores(scores, scored.group)):
             return 0.0
         return member.weight_at(round_index)
@@ -108,7 +117,8 @@ def _of_teacher(reference: Reference, scored: ScoredGroup) -> TrajectoryGroup:
 def _with(scored: ScoredGroup, teacher: ScoredGroup) -> ScoredGroup:
     """Put the teacher's trajectory behind the student's."""
     trajectories = scored.group.trajectories + teacher.group.trajectories
-    return ScoredGroup(
+    return replace(
+        scored,
         group=replace(scored.group, trajectories=trajectories),
         rewards=scored.rewards + teacher.rewards,
         scores={name: row + teacher.scores[name] for name, row in scored.scores.items()},

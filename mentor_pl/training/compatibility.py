@@ -108,11 +108,6 @@ def check_rewards(splits: Sequence[Split], guidance: Guidance) -> None:
                 f"data.reward is missing{whose}; rollouts need one, for example `reward: rewards/mentor.yaml`"
             )
         guidance.check(split.reward)
-    if guidance.chooses_by_difficulty and len(splits) > 1:
-        raise ConfigError(
-            f"data.guidance.curriculum and difficulty_pools choose among the prompts of one environment, but data.train has {len(splits)}; "
-            "leave them out, or train on one"
-        )
 
 
 def find_overlong(lengths: Mapping[str, int], *, what: str, max_context: int, skip: bool) -> set[str]:

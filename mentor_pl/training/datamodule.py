@@ -29,13 +29,12 @@ from mentor_pl.training import compatibility
 from mentor_pl.training.ahead_stream import AheadRolloutStream
 from mentor_pl.training.comparison import GroupComparison
 from mentor_pl.training.context_room import ContextRoom, Reading
-from mentor_pl.training.difficulty_order import difficulty_order
 from mentor_pl.training.evaluation_stream import EvaluationStream
-from mentor_pl.training.mixture_order import check_shares, training_order
+from mentor_pl.training.mixture_order import check_shares
 from mentor_pl.training.module import MentorModule
-from mentor_pl.training.prompt_order import PromptOrder
 from mentor_pl.training.rounds import RoundPlan, StreamPlan, StreamPosition
 from mentor_pl.training.stream import ReferenceStream, RolloutStream, TrainingStream
+from mentor_pl.training.training_order import guided_order, shuffled_order
 
 
 class MentorDataModule(LightningDataModule):
@@ -179,13 +178,14 @@ class MentorDataModule(LightningDataModule):
         runner = self._runner(self.splits.train)
         room = ContextRoom(runner, self.reading)
         prompts = [room.prompts(self._prompts[split], split.name) for split in self.splits.train]
+        of_round = {"round_size": self.plan.prompts_per_round, "seed": self.plan.seed}
         if self.train_on == "references":
             samples = [room.solutions(of_split) for of_split in prompts]
             return ReferenceStream(
                 trainer=self._trainer,
                 controller=self._module.controller,
                 samples=[sample for of_split in samples for sample in of_split],
-                order=self._order(samples),
+                order=shuffled_order(self.splits.train, [len(one) for one in samples], **of_round),
                 plan=self.plan,
             )
         return (AheadRolloutStream if self.plan.ahead else RolloutStream)(
@@ -193,7 +193,7 @@ class MentorDataModule(LightningDataModule):
             controller=self._module.controller,
             runner=runner,
             prompts=[prompt for of_split in prompts for prompt in of_split],
-            order=self._order_of_prompts(prompts),
+            order=guided_order(self.splits.train, prompts, self.guidance, **of_round),
             comparison=GroupComparison(
                 reward=self.splits.rewards(),
                 advantages=self.advantages,
@@ -204,16 +204,6 @@ class MentorDataModule(LightningDataModule):
             sampling=self.sampling,
             plan=self.plan,
         )
-
-    def _order_of_prompts(self, prompts: Sequence[Sequence[Prompt]]) -> PromptOrder:
-        if not self.guidance.chooses_by_difficulty:
-            return self._order(prompts)
-        [only] = prompts  # by difficulty a mixture is refused
-        return difficulty_order(self.guidance, only, round_size=self.plan.prompts_per_round, seed=self.plan.seed)
-
-    def _order(self, of_splits: Sequence[Sequence[object]]) -> PromptOrder:
-        counts = [len(one) for one in of_splits]
-        return training_order(self.splits.train, counts, round_size=self.plan.prompts_per_round, seed=self.plan.seed)
 
     def val_dataloader(self) -> list[EvaluationStream]:
         """Return one stream of attempts per evaluation split."""

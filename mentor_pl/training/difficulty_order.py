@@ -6,12 +6,11 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mentor_pl.guidance import Guidance
 from mentor_pl.guidance.curriculum import Curriculum
 from mentor_pl.guidance.difficulty_pools import UNSEEN, DifficultyPools
-from mentor_pl.reference import Reference
 from mentor_pl.rewards.program import ScoredGroup
-from mentor_pl.training.prompt_order import PromptOrder
+from mentor_pl.training.comparison import GroupComparison
+from mentor_pl.training.prompt_order import PromptOrder, RoundWindows
 
 
 class DifficultyOrder(PromptOrder):
@@ -22,28 +21,31 @@ class DifficultyOrder(PromptOrder):
 
     Args:
         difficulties: Of every prompt; what counts is their order.
-        round_size: Prompts of a round.
+        rounds: Places of each round.
         seed: Decides among those that are equally due.
         curriculum: Opens the prompts; all are open without it.
         pools: Divides a round among them; without it, only who is due counts.
+        name: See `PromptOrder`.
     """
+
+    is_adaptive = True
 
     def __init__(
         self,
         *,
         difficulties: Sequence[float],
-        round_size: int,
+        rounds: RoundWindows,
         seed: int,
         curriculum: Curriculum | None,
         pools: DifficultyPools | None,
+        name: str = "",
     ) -> None:
-        super().__init__(num_prompts=len(difficulties), round_size=round_size, seed=seed)
+        super().__init__(num_prompts=len(difficulties), rounds=rounds, seed=seed, name=name)
         self._curriculum = curriculum
         self._pools = pools
         shuffled = list(range(len(difficulties)))
-        random.Random(f"{seed}/difficulty").shuffle(
-            shuffled
-        )  # prompts of one difficulty stand in no order of the file's
+        # Prompts of one difficulty stand in no order of the file's.
+        random.Random(f"{seed}/difficulty{self._suffix}").shuffle(shuffled)
         self._easiest_first = sorted(shuffled, key=difficulties.__getitem__)
         self._rates = [UNSEEN] * len(difficulties)
         self._last_tried = [-1] * len(difficulties)
@@ -58,16 +60,18 @@ class DifficultyOrder(PromptOrder):
         return list(self._chosen[1])
 
     def _choose(self, index: int) -> list[int]:
+        start, size = self._rounds.window(index)
         num_open = len(self._rates)
         if self._curriculum is not None:
-            num_open = max(self._round_size, self._curriculum.num_open(num_open, index))
+            num_open = max(size, self._curriculum.num_open(num_open, index))
         order = self._easiest_first[:num_open]
-        random.Random(f"{self._seed}/prompts/{index}").shuffle(order)
+        random.Random(f"{self._seed}/prompts{self._suffix}/{index}").shuffle(order)
         order.sort(key=self._last_tried.__getitem__)
         if self._pools is None:
-            return order[: self._round_size]
-        chosen = self._pools.chosen(self._rates, order, self._round_size)
-        random.Random(f"{self._seed}/places/{index}").shuffle(chosen)  # no step of the round has the failing ones alone
+            return order[:size]
+        chosen = self._pools.chosen(self._rates, order, num_places=size, places_before=start)
+        # No step of the round has the failing ones alone.
+        random.Random(f"{self._seed}/places{self._suffix}/{index}").shuffle(chosen)
         return chosen
 
     def note(self, index: int, shares: Mapping[int, float]) -> None:
@@ -84,7 +88,7 @@ class DifficultyOrder(PromptOrder):
             for prompt, share in shares.items():
                 self._rates[prompt] = self._pools.updated(self._rates[prompt], share)
 
-    def pool_shares(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Return the share of all prompts that is in the pools `failed` and `solved`, and that was never tried."""
         if self._pools is None:
             return {}
@@ -109,35 +113,17 @@ class DifficultyOrder(PromptOrder):
         return {"rates": list(self._rates), "last_tried": list(self._last_tried)}
 
 
-def difficulty_order(
-    guidance: Guidance, prompts: Sequence[Sequence[Reference]], *, round_size: int, seed: int
-) -> DifficultyOrder:
-    """Make the order that guidance asks for.
-
-    Raises:
-        ConfigError: A prompt's difficulty is not known.
-    """
-    measure = (guidance.curriculum or Curriculum()).difficulty
-    return DifficultyOrder(
-        difficulties=[measure(prompt) for prompt in prompts],
-        round_size=round_size,
-        seed=seed,
-        curriculum=guidance.curriculum,
-        pools=guidance.difficulty_pools,
-    )
-
-
 def success_shares(
-    groups: Sequence[ScoredGroup], guidance: Guidance, index_of: Mapping[str, int]
+    groups: Sequence[ScoredGroup], comparison: GroupComparison, index_of: Mapping[str, int]
 ) -> list[tuple[int, float]]:
     """Return the prompt and the share of successes of each group in which it could be told.
 
     Args:
         groups: Of this rank.
-        guidance: Knows what a success is.
+        comparison: Knows what a success is.
         index_of: A prompt's index, by the id of its first reference.
     """
-    shares = ((scored, guidance.success_share(scored.scores, scored.group)) for scored in groups)
+    shares = ((scored, comparison.success_share(scored)) for scored in groups)
     return [(index_of[s.group.references[0].reference_id], share) for s, share in shares if share is not None]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from statistics import fmean
+from math import fsum
 from typing import Any, cast
 
 import torch
@@ -122,10 +122,10 @@ class Distiller:
         return replace(
             drawn,
             samples=[[self._judged(s, gaps.get(id(s)), round_index) for s in row] for row in drawn.samples],
-            metrics=drawn.metrics
+            sums=drawn.sums
             | {
-                "distillation/reverse_kl": fmean(told) if told else 0.0,
-                "distillation/left_out": 1 - len(told) / max(1, len(asked)),
+                "distillation/reverse_kl": (fsum(told), float(len(told))),
+                "distillation/left_out": (float(len(asked) - len(told)), float(len(asked))),
             },
         )
 

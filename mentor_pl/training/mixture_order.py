@@ -4,74 +4,73 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from math import ceil, fsum
+from typing import Any
 
 from mentor_pl.environments import Split
 from mentor_pl.errors import ConfigError
-from mentor_pl.training.prompt_order import PromptOrder
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ingredient:
-    """One environment of a mixture.
-
-    Attributes:
-        name: Decides, with the seed, the order of its prompts.
-        num_prompts: How many it has.
-        weight: Its share of each round, relative to the others.
-    """
-
-    name: str
-    num_prompts: int
-    weight: float
+from mentor_pl.training.prompt_order import EqualRounds, PromptOrder, RoundWindows
 
 
 class MixtureOrder(PromptOrder):
-    """An endless sequence of rounds in which every environment has its share; a function of the seed and the round alone.
+    """An endless sequence of rounds in which every environment has its share, and goes through its own prompts in its own order.
 
     After any number of places every environment has had its share of them to within one or two.
-    Within a round the places are shuffled, so that steps and ranks get mixtures, too. Each
-    environment goes through its own prompts as `PromptOrder` does.
+    Within a round the places are shuffled, so that steps and ranks get mixtures, too. Which places
+    are whose depends on the seed and the round alone.
 
     Args:
-        ingredients: The environments. Their prompts are numbered one after the other.
+        members: The order of each environment by its name, in rounds of `schedule`. Their prompts
+            are numbered one after the other.
+        schedule: Cuts the rounds of the members, in order.
         round_size: Prompts of a round.
-        seed: Decides the order.
+        seed: Decides the places.
     """
 
-    def __init__(self, *, ingredients: Sequence[Ingredient], round_size: int, seed: int) -> None:
-        num_prompts = sum(one.num_prompts for one in ingredients)
-        super().__init__(num_prompts=num_prompts, round_size=round_size, seed=seed)
-        self._schedule = _Schedule([one.weight for one in ingredients], round_size)
-        self._members = [_Member(one, place, self._schedule, seed) for place, one in enumerate(ingredients)]
-        self._offsets = [sum(one.num_prompts for one in ingredients[:place]) for place in range(len(ingredients))]
+    def __init__(
+        self, members: Mapping[str, PromptOrder], *, schedule: MixtureSchedule, round_size: int, seed: int
+    ) -> None:
+        counts = [member.num_prompts for member in members.values()]
+        super().__init__(num_prompts=sum(counts), rounds=EqualRounds(round_size), seed=seed)
+        self.is_adaptive = any(member.is_adaptive for member in members.values())
+        self._members = members
+        self._windows = [schedule.windows(place) for place in range(len(members))]
+        self._offsets = list(accumulate(counts[:-1], initial=0))
 
     def round(self, index: int) -> list[int]:
-        """Return the indices of a round's prompts."""
-        drawn = [iter(member.round(index)) for member in self._members]
-        places = [member for member, one in enumerate(self._members) for _ in range(one.window(index)[1])]
+        """See `PromptOrder.round`."""
+        drawn = [iter(member.round(index)) for member in self._members.values()]
+        places = [place for place, windows in enumerate(self._windows) for _ in range(windows.window(index)[1])]
         random.Random(f"{self._seed}/mixture/{index}").shuffle(places)
-        return [self._offsets[member] + next(drawn[member]) for member in places]
+        return [self._offsets[place] + next(drawn[place]) for place in places]
 
+    def note(self, index: int, shares: Mapping[int, float]) -> None:
+        """See `PromptOrder.note`."""
+        for first, member in zip(self._offsets, self._members.values(), strict=True):
+            own = range(first, first + member.num_prompts)
+            member.note(index, {i - first: share for i, share in shares.items() if i in own})
 
-def training_order(splits: Sequence[Split], counts: Sequence[int], *, round_size: int, seed: int) -> PromptOrder:
-    """Return the order of the prompts of one environment, or of several.
+    def metrics(self) -> dict[str, float]:
+        """Return those of every environment, as `<environment>/<name>`."""
+        return {
+            f"{name}/{key}": value for name, member in self._members.items() for key, value in member.metrics().items()
+        }
 
-    Args:
-        splits: The training environments.
-        counts: Prompts of each.
-        round_size: Prompts of a round.
-        seed: Decides the order.
-    """
-    if len(splits) == 1:
-        return PromptOrder(num_prompts=counts[0], round_size=round_size, seed=seed)
-    ingredients = [
-        Ingredient(name=split.name, num_prompts=count, weight=split.environment.weight)
-        for split, count in zip(splits, counts, strict=True)
-    ]
-    return MixtureOrder(ingredients=ingredients, round_size=round_size, seed=seed)
+    def state(self, next_round: int) -> dict[str, list[Any]]:
+        """See `PromptOrder.state`."""
+        return {
+            f"{name}/{key}": values
+            for name, member in self._members.items()
+            for key, values in member.state(next_round).items()
+        }
+
+    def load_state(self, state: Mapping[str, list[Any]]) -> None:
+        """See `PromptOrder.load_state`."""
+        for name, member in self._members.items():
+            start = f"{name}/"
+            member.load_state({key.removeprefix(start): row for key, row in state.items() if key.startswith(start)})
 
 
 def check_shares(splits: Sequence[Split], counts: Sequence[int], round_size: int) -> None:
@@ -101,14 +100,23 @@ def prompts_in_a_round(weights: Sequence[float], round_size: int) -> list[int]:
     return [ceil(round(weight / total * round_size, 6)) for weight in weights]
 
 
-class _Schedule:
-    """How many places each environment has had before each round: a place goes to the one that is farthest behind."""
+class MixtureSchedule:
+    """How many places each environment has had before each round: a place goes to the one that is farthest behind.
+
+    Args:
+        weights: Share of each environment, relative to the others.
+        round_size: Places of a round.
+    """
 
     def __init__(self, weights: Sequence[float], round_size: int) -> None:
         total = fsum(weights)
         self._shares = [weight / total for weight in weights]
         self._round_size = round_size
         self._starts = [[0] for _ in weights]
+
+    def windows(self, member: int) -> RoundWindows:
+        """Return the rounds of one environment."""
+        return _OfMember(self, member)
 
     def start(self, member: int, index: int) -> int:
         """Return how many places an environment has had before a round."""
@@ -132,23 +140,18 @@ class _Schedule:
             starts.append(count)
 
 
-class _Member(PromptOrder):
-    """The prompts of one environment, in rounds that a schedule cuts."""
+class _OfMember(RoundWindows):
+    """A schedule's rounds, as one environment sees them."""
 
-    def __init__(self, ingredient: Ingredient, place: int, schedule: _Schedule, seed: int) -> None:
-        super().__init__(
-            num_prompts=ingredient.num_prompts, round_size=0, seed=seed, label=f"prompts/{ingredient.name}"
-        )
-        self._place = place
+    def __init__(self, schedule: MixtureSchedule, member: int) -> None:
         self._schedule = schedule
+        self._member = member
 
     def window(self, index: int) -> tuple[int, int]:
-        """See `PromptOrder.window`."""
-        start = self._schedule.start(self._place, index)
-        return start, self._schedule.start(self._place, index + 1) - start
+        """See `RoundWindows.window`."""
+        start = self._schedule.start(self._member, index)
+        return start, self._schedule.start(self._member, index + 1) - start
 
-    def begun(self, number: int) -> int:
-        """See `PromptOrder.begun`."""
-        first = number * self.num_prompts
-        start, size = self.window(self._schedule.round_of(self._place, first))
-        return first - start if size <= self.num_prompts else 0
+    def round_of(self, place: int) -> int:
+        """See `RoundWindows.round_of`."""
+        return self._schedule.round_of(self._member, place)

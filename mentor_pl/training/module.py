@@ -15,7 +15,6 @@ from transformers import PreTrainedTokenizerBase
 
 from mentor_pl.engines.base import RolloutEngine
 from mentor_pl.errors import ConfigError
-from mentor_pl.evaluation.rollout_metrics import group_metrics
 from mentor_pl.evaluation.split import SplitMetrics
 from mentor_pl.losses import Loss, LossOutput, TruncatedImportanceSampling
 from mentor_pl.students.base import StudentLoader
@@ -169,16 +168,13 @@ class MentorModule(LightningModule):
 
     def _log_step(self, batch: PolicyBatch, output: LossOutput, *, last: bool) -> None:
         """Log an optimiser step once, the same whatever it was split into."""
-        rollout: dict[str, float] = {}
-        if batch.scored_groups:
-            mixed = bool(batch.rollout_sums)
-            rollout = group_metrics(batch.scored_groups, with_terms=not mixed) | batch.rollout_metrics
-            self._terms = () if mixed else tuple(batch.scored_groups[0].scores)
+        if batch.rollout_sums:
+            self._terms = tuple(name.removeprefix("score/") for name in batch.rollout_sums if name.startswith("score/"))
         self._step_totals.add(
             StepMetrics(
                 num_tokens=int((batch.source == Source.STUDENT).sum()),
                 token_sums=output.means,
-                rank_means=rollout,
+                rank_means=batch.rollout_metrics,
                 sums_and_counts=batch.rollout_sums,
                 sums={"loss": output.loss.detach()},
                 maxima=output.maxima,

@@ -3,8 +3,40 @@
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
+
+
+class RoundWindows(ABC):
+    """Cuts an endless sequence of places into rounds."""
+
+    @abstractmethod
+    def window(self, index: int) -> tuple[int, int]:
+        """Return how many places there are before a round, and how many it has."""
+
+    @abstractmethod
+    def round_of(self, place: int) -> int:
+        """Return the round in which a place lies."""
+
+
+class EqualRounds(RoundWindows):
+    """Rounds of one size.
+
+    Args:
+        size: Places of a round.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def window(self, index: int) -> tuple[int, int]:
+        """See `RoundWindows.window`."""
+        return index * self._size, self._size
+
+    def round_of(self, place: int) -> int:
+        """See `RoundWindows.round_of`."""
+        return place // self._size
 
 
 class PromptOrder:
@@ -16,22 +48,25 @@ class PromptOrder:
 
     Args:
         num_prompts: How many there are.
-        round_size: Prompts of a round.
+        rounds: Places of each round.
         seed: Decides the order.
-        label: Decides it, too; that of another sequence of prompts is another one.
+        name: Of the environment, where there are several; decides it, too.
     """
 
-    def __init__(self, *, num_prompts: int, round_size: int, seed: int, label: str = "prompts") -> None:
+    is_adaptive = False
+    """Whether later rounds depend on what earlier ones came to."""
+
+    def __init__(self, *, num_prompts: int, rounds: RoundWindows, seed: int, name: str = "") -> None:
         self.num_prompts = num_prompts
-        self._round_size = round_size
+        self._rounds = rounds
         self._seed = seed
-        self._label = label
+        self._suffix = f"/{name}" if name else ""
         self._latest: tuple[int, list[int]] = (-1, [])
 
     def round(self, index: int) -> list[int]:
         """Return the indices of a round's prompts."""
         out: list[int] = []
-        start, size = self.window(index)
+        start, size = self._rounds.window(index)
         while len(out) < size:
             number, offset = divmod(start + len(out), self.num_prompts)
             out += self._pass(number)[offset : offset + size - len(out)]
@@ -52,14 +87,14 @@ class PromptOrder:
     def load_state(self, state: Mapping[str, list[Any]]) -> None:
         """Go on from a saved state."""
 
-    def window(self, index: int) -> tuple[int, int]:
-        """Return how many prompts were tried before a round, and how many it holds."""
-        return index * self._round_size, self._round_size
+    def metrics(self) -> dict[str, float]:
+        """Return what a log says of the order after the last round that was noted."""
+        return {}
 
     def _pass(self, number: int) -> list[int]:
         """Return a pass. Each depends on the one before, back to the last one that began with a round."""
         first = number
-        while self.begun(first):
+        while self._begun(first)[0]:
             first -= 1
         known, order = self._latest
         if not first <= known <= number:
@@ -69,19 +104,22 @@ class PromptOrder:
         self._latest = number, order
         return order
 
-    def begun(self, number: int) -> int:
-        """Return how many prompts of the round in which a pass begins belong to the pass before."""
-        return number * self.num_prompts % self._round_size if self.num_prompts >= self._round_size else 0
+    def _begun(self, number: int) -> tuple[int, int]:
+        """Return how many prompts of the round in which a pass begins belong to the pass before, and how many to this one."""
+        first = number * self.num_prompts
+        start, size = self._rounds.window(self._rounds.round_of(first))
+        begun = first - start if size <= self.num_prompts else 0
+        return begun, size - begun
 
     def _after(self, order: list[int], number: int) -> list[int]:
         shuffled = self._shuffled(number)
-        begun = self.begun(number)
+        begun, left = self._begun(number)
         there = set(order[len(order) - begun :])
-        rest_of_round = [i for i in shuffled if i not in there][: self._round_size - begun]
+        rest_of_round = [i for i in shuffled if i not in there][:left]
         chosen = set(rest_of_round)
         return rest_of_round + [i for i in shuffled if i not in chosen]
 
     def _shuffled(self, number: int) -> list[int]:
         order = list(range(self.num_prompts))
-        random.Random(f"{self._seed}/{self._label}/{number}").shuffle(order)
+        random.Random(f"{self._seed}/prompts{self._suffix}/{number}").shuffle(order)
         return order

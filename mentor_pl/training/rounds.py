@@ -62,8 +62,8 @@ class Round:
         samples: Of each prompt.
         scored_groups: Where the samples come from; empty where a teacher made them.
         metrics: What was measured on the way.
-        sums: What was measured of each environment, where there are several: a sum and the number
-            of values, by name. The names are the same on every rank.
+        sums: What was measured of the groups: a sum and the number of values, by name. The names
+            are the same on every rank, in the same order.
     """
 
     samples: list[list[Sample]]

@@ -93,5 +93,8 @@ def _reduced(values: list[Tensor | float], strategy: Strategy, operation: str) -
     if not values:
         return []
     device = strategy.root_device
-    row = torch.stack([torch.as_tensor(value, dtype=torch.float32, device=device) for value in values])
+    dtype = (
+        torch.float32 if device.type == "mps" else torch.float64
+    )  # sums of a long rollout are large; MPS has no float64
+    row = torch.stack([torch.as_tensor(value, dtype=dtype, device=device) for value in values])
     return strategy.reduce(row, reduce_op=operation).tolist()

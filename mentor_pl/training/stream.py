@@ -16,7 +16,7 @@ from mentor_pl.evaluation.rollout_metrics import work_metrics
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
 from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.comparison import GroupComparison
-from mentor_pl.training.difficulty_order import DifficultyOrder, over_ranks, success_shares
+from mentor_pl.training.difficulty_order import over_ranks, success_shares
 from mentor_pl.training.distiller import Distiller
 from mentor_pl.training.guided_rollout import GuidedRollout
 from mentor_pl.training.prompt_order import PromptOrder
@@ -225,17 +225,17 @@ class RolloutStream(TrainingStream):
             samples=[self.comparison.samples(group, round_index) for group in scored],
             scored_groups=scored,
             metrics=metrics | {"time/reward_s": reward_s},
-            sums=self.comparison.sums_by_environment(scored),
+            sums=self.comparison.sums(scored),
         )
 
     def noted(self, drawn: Round) -> Round:
         """Let the order of prompts know what the round came to. All ranks call this together."""
         order = self._order
-        if not isinstance(order, DifficultyOrder):
+        if not order.is_adaptive:
             return drawn
-        shares = success_shares(drawn.scored_groups, self.comparison.guidance, self._index_of)
+        shares = success_shares(drawn.scored_groups, self.comparison, self._index_of)
         order.note(self.rounds_done, over_ranks(shares, self.num_prompts, self.controller.sums_over_ranks))
-        return replace(drawn, metrics=drawn.metrics | order.pool_shares())
+        return replace(drawn, metrics=drawn.metrics | order.metrics())
 
     def with_staleness(self, drawn: Round, synced: SyncedEngine) -> Round:
         """Measure how many weight updates the trainer is ahead of the oldest weights that sampled this.
@@ -258,7 +258,8 @@ class RolloutStream(TrainingStream):
         """See `TrainingStream.with_round_advantages`."""
         if not self.comparison.advantages.standardizes_round:
             return drawn
-        return replace(drawn, samples=standardized_over_round(drawn.samples, self.controller.sums_over_ranks))
+        samples = standardized_over_round(drawn, self.comparison.environments, self.controller.sums_over_ranks)
+        return replace(drawn, samples=samples)
 
     def judged(self, drawn: Round) -> Round:
         """See `TrainingStream.judged`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from torch.testing import assert_close
 
@@ -15,12 +16,23 @@ from tests.unit.training.test_mixtures import write_orders
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
+GUIDED = (
+    *(
+        "--data.guidance.curriculum",
+        "{rounds: 2, first_share: 0.5}",
+        "--data.guidance.difficulty_pools",
+        "{failed: 0.5}",
+    ),
+    *("--data.guidance.dynamic_sampling", "{max_refills: 1}", "--data.guidance.hints", "{attempts: 1}"),
+    *("--data.guidance.teacher_in_group", "{weight: 0.5}", "--data.guidance.imitation", "{weight: 0.1}"),
+    *("--data.advantages", "BatchStandardized"),
+)
 RECORDED = ("--recorder.every_n_rounds", "1", "--summary.enabled", "true", "--data.max_problems", "3")
 
 
 def overlay(folder: Path) -> tuple[str, ...]:
     correct = {"name": "correct", "component": "Correct", "weight": 1.0}
-    known = {"name": "known", "component": "KnownTools", "weight": 1.0}
+    known = {"name": "known", "component": "KnownTools", "weight": 1.0, "success": True}
     declared: dict[str, Any] = {"tools": ["DeclaredTools"], "reward": {"terms": [known]}}
     data = {
         "references": None,
@@ -42,9 +54,18 @@ def overlay(folder: Path) -> tuple[str, ...]:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     runs = Runs(tmp_path_factory.mktemp("runs"))
     mixture = overlay(runs.folder)
-    runs.train({"alone": mixture})
+    runs.train({"alone": mixture, "guided": (*mixture, *GUIDED)})
     go_on = ("--ckpt_path", str(runs.checkpoint("alone", 2)))
-    runs.train({"pair": (*DDP, *mixture), "pair from one": (*DDP, *mixture, *go_on)})
+    guided_on = ("--ckpt_path", str(runs.checkpoint("guided", 2)))
+    runs.train({"guided again": (*mixture, *GUIDED, *guided_on)})
+    runs.train(
+        {
+            "pair": (*DDP, *mixture),
+            "pair from one": (*DDP, *mixture, *go_on),
+            "guided pair": (*DDP, *mixture, *GUIDED),
+            "guided pair from one": (*DDP, *mixture, *GUIDED, *guided_on),
+        }
+    )
     return runs
 
 
@@ -57,21 +78,26 @@ def tried(runs: Runs, name: str) -> list[tuple[int, str, str, int]]:
     return sorted((row["step"], row["environment"], row["reference_id"], row["sample_index"]) for row in rows)
 
 
-def test_two_ranks_try_what_one_tries(runs: Runs) -> None:
-    alone = tried(runs, "alone")
+@pytest.mark.parametrize(("name", "pair"), [("alone", "pair"), ("guided", "guided pair")])
+def test_two_ranks_try_what_one_tries(runs: Runs, name: str, pair: str) -> None:
+    alone = tried(runs, name)
     assert {environment for _, environment, _, _ in alone} == {"maths", "shop"}
-    assert tried(runs, "pair") == alone
-    assert tried(runs, "pair from one") == [row for row in alone if row[0] >= 2]
+    assert tried(runs, pair) == alone
+    assert tried(runs, f"{pair} from one") == [row for row in alone if row[0] >= 2]
 
 
-def test_two_ranks_log_what_one_logs(runs: Runs) -> None:
-    alone, pair = runs.log("alone"), runs.log("pair")
-    assert len(alone) == 3 and {"train/shop/reward", "train/maths/score/correct"} <= alone[0].keys()
-    for one, two in zip(alone[:2], pair[:2], strict=True):
+@pytest.mark.parametrize(("name", "pair"), [("alone", "pair"), ("guided", "guided pair")])
+def test_two_ranks_log_what_one_logs(runs: Runs, name: str, pair: str) -> None:
+    alone, together = runs.log(name), runs.log(pair)
+    assert len(alone) == 3 and {"train/shop/reward", "train/maths/score/correct", "train/success"} <= alone[0].keys()
+    for one, two in zip(alone[:2], together[:2], strict=True):
         assert one.keys() == two.keys()
-        # The share of calls that succeeded is a mean over ranks, which call differently often.
-        names = [name for name in one if name != "train/tool_ok"]
-        assert_close([one[name] for name in names], [two[name] for name in names], rtol=1e-3, atol=1e-3)
+        assert_close(list(one.values()), [two[key] for key in one], rtol=1e-3, atol=1e-3)
+
+
+def test_a_guided_mixture_is_resumed_to_the_bit(runs: Runs) -> None:
+    whole, resumed = runs.weights("guided", 3), runs.weights("guided again", 3)
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
 def test_each_split_is_measured_by_its_own_reward(runs: Runs) -> None:

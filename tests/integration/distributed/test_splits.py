@@ -118,8 +118,6 @@ def check_same(runs: Runs, name: str, like: str) -> None:
     for ours_row, theirs_row in zip(steps, runs.log(like)[-len(steps) :], strict=True):
         assert ours_row.keys() == theirs_row.keys()
         for key, value in theirs_row.items():
-            if key == "train/tool_ok":  # a share of calls, averaged over ranks with different numbers of calls
-                continue
             assert ours_row[key] == pytest.approx(value, rel=1e-4, abs=1e-5), (key, theirs_row["step"])
 
 

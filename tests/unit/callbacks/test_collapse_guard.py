@@ -20,7 +20,7 @@ from tests.unit.training.runs import make_data, make_module, make_trainer, some_
 
 HEALTHY = {
     "reward": 0.37,
-    "score/correct": 0.3,
+    "success": 0.3,
     "score/known_tools": 0.96,
     "tool_calls": 1.2,
     "completion_tokens": 20.0,
@@ -50,7 +50,7 @@ def names(rows):
 def test_a_run_that_learns_is_not_reported():
     learns = {
         "reward": 0.95,
-        "score/correct": 0.9,
+        "success": 0.9,
         "tool_calls": 2.3,
         "completion_tokens": 33.0,
         "entropy": 0.03,
@@ -73,7 +73,7 @@ def test_a_run_that_learns_is_not_reported():
         ({"completion_tokens": 2.0}, "lengths"),
         ({"score/known_tools": 0.5}, "unknown tools"),
         ({"uniform_groups": 1.0}, "no signal"),
-        ({"score/correct": 0.0}, "success falls"),
+        ({"success": 0.0}, "success falls"),
     ],
 )
 def test_each_sign_is_seen_once(ends, name):
@@ -81,8 +81,8 @@ def test_each_sign_is_seen_once(ends, name):
 
 
 def test_hacking_is_seen_before_success_falls():
-    hacked = signs(run(reward=1.0, tool_calls=7.0, **{"score/correct": 0.0}))
-    success = [row["score/correct"] for row in run(reward=1.0, **{"score/correct": 0.0})]
+    hacked = signs(run(reward=1.0, tool_calls=7.0, **{"success": 0.0}))
+    success = [row["success"] for row in run(reward=1.0, **{"success": 0.0})]
     assert hacked[0][1] == "reward without success"
     assert success[hacked[0][0]] > 0.3 - 0.1
 

@@ -18,6 +18,7 @@ from mentor_pl.references.prompts import prompts_of
 from mentor_pl.rewards.program import RewardProgram, RewardTerm
 from mentor_pl.rewards.text_answer import TextAnswer
 from mentor_pl.rollout.user import User
+from mentor_pl.rollout.world import World
 from mentor_pl.tools.functions import PythonFunctions
 from mentor_pl.tools.toolbox import ToolBox
 from tests.unit.references import misbehaving_endpoint as bad
@@ -91,8 +92,11 @@ def test_prompts_of_one_wording_are_several_where_the_user_wants_something_else(
         for name, wish in (("a", "a flat"), ("b", "a loan"), ("c", "a loan"))
     ]
     with closing(ToolBox([])) as toolbox:
-        assert [r.reference_id for r in prompts_of(asked, toolbox, Doubter(), source="s")] == ["a", "b"]
-        assert [r.reference_id for r in prompts_of(asked, toolbox, source="s")] == ["a"]
+        assert [r.reference_id for r in prompts_of(asked, World(toolbox=toolbox, user=Doubter()), source="s")] == [
+            "a",
+            "b",
+        ]
+        assert [r.reference_id for r in prompts_of(asked, World(toolbox=toolbox), source="s")] == ["a"]
 
 
 @pytest.mark.parametrize(

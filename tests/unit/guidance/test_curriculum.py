@@ -36,9 +36,9 @@ def test_a_round_is_divided_among_the_pools() -> None:
     pools = DifficultyPools(failed=0.25, solved=0.25)
     #        0    1    2    3    4       5    6    7
     rates = [0.0, 0.0, 1.0, 1.0, UNSEEN, 0.5, 0.1, 0.9]  # 0.1 and 0.9 are in between
-    assert pools.chosen(rates, [7, 6, 5, 4, 3, 2, 1, 0], 4) == [1, 3, 7, 6]
+    assert pools.chosen(rates, [7, 6, 5, 4, 3, 2, 1, 0], num_places=4) == [1, 3, 7, 6]
     # With two in between, failed and solved take the places that are left, in this order.
-    assert pools.chosen(rates, [0, 1, 2, 3, 4, 5], 5) == [0, 2, 4, 5, 1]
+    assert pools.chosen(rates, [0, 1, 2, 3, 4, 5], num_places=5) == [0, 2, 4, 5, 1]
 
 
 def test_a_rate_follows_the_newest_group() -> None:

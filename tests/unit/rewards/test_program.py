@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mentor_pl.errors import ConfigError, RewardError
-from mentor_pl.evaluation.rollout_metrics import group_metrics
+from mentor_pl.evaluation.rollout_metrics import rollout_sums
 from mentor_pl.messages import Message, ToolCall
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.base import NoScore, RewardComponent
@@ -230,7 +230,7 @@ def test_a_score_that_is_not_there_is_no_zero() -> None:
     assert scored.rewards[1] == 2.0
     assert [t.failed_infrastructure for t in scored.group.trajectories] == [True, False]
     assert scored.to_row(0) == {"reward": None, "scores": {"judge": None, "one": 1.0}}
-    assert group_metrics([scored])["reward"] == 2.0
+    assert rollout_sums([scored], program)["reward"] == (2.0, 1.0)
 
 
 def test_who_left_by_an_exit_needs_no_judge() -> None:

@@ -5,15 +5,17 @@ from itertools import chain
 
 import pytest
 
-from mentor_pl.training.mixture_order import Ingredient, MixtureOrder, prompts_in_a_round
-from mentor_pl.training.prompt_order import PromptOrder
+from mentor_pl.training.mixture_order import MixtureOrder, MixtureSchedule, prompts_in_a_round
+from mentor_pl.training.prompt_order import EqualRounds, PromptOrder
 
 
 def mixture(*sizes_and_weights, round_size, seed=0):
-    ingredients = [
-        Ingredient(name=f"e{i}", num_prompts=size, weight=weight) for i, (size, weight) in enumerate(sizes_and_weights)
-    ]
-    return MixtureOrder(ingredients=ingredients, round_size=round_size, seed=seed)
+    schedule = MixtureSchedule([weight for _, weight in sizes_and_weights], round_size)
+    members = {
+        f"e{i}": PromptOrder(num_prompts=size, rounds=schedule.windows(i), seed=seed, name=f"e{i}")
+        for i, (size, _) in enumerate(sizes_and_weights)
+    }
+    return MixtureOrder(members, schedule=schedule, round_size=round_size, seed=seed)
 
 
 def shares(drawn, *bounds):
@@ -50,6 +52,16 @@ def test_every_environment_goes_through_its_prompts_pass_by_pass(round_size):
         first += size
 
 
+@pytest.mark.parametrize("weights", [(2, 1), (1, 1), (5, 2)])
+@pytest.mark.parametrize("round_size", [2, 3, 5, 6])
+def test_small_environments_have_nothing_twice_in_a_round_either(weights, round_size):
+    """Each has exactly as many prompts as the largest share of a round, or one more."""
+    for more in (0, 1):
+        sizes = [share + more for share in prompts_in_a_round(weights, round_size)]
+        order = mixture(*zip(sizes, weights, strict=True), round_size=round_size)
+        assert all(len(set(order.round(index))) == round_size for index in range(60))
+
+
 def test_a_round_depends_on_its_number_alone():
     order = mixture((9, 2), (7, 1), round_size=5)
     rounds = [order.round(index) for index in range(40)]
@@ -66,7 +78,8 @@ def test_places_of_a_round_are_mixed_so_that_ranks_are():
 
 
 def test_one_ingredient_has_whole_rounds_as_a_prompt_order():
-    order, plain = mixture((12, 1), round_size=8), PromptOrder(num_prompts=12, round_size=8, seed=0, label="prompts/e0")
+    plain = PromptOrder(num_prompts=12, rounds=EqualRounds(8), seed=0, name="e0")
+    order = mixture((12, 1), round_size=8)
     assert [order.round(i) for i in range(12)] == [plain.round(i) for i in range(12)]
 
 

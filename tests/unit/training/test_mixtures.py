@@ -13,7 +13,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mentor_pl.environments import Environment
 from mentor_pl.errors import ConfigError
-from mentor_pl.guidance import DynamicSampling, Guidance
+from mentor_pl.guidance import (
+    Curriculum,
+    DifficultyPools,
+    DynamicSampling,
+    Guidance,
+    Hints,
+    Imitation,
+    TeacherInGroup,
+)
 from mentor_pl.losses.sft import SFTLoss
 from mentor_pl.rewards.correct import Correct
 from mentor_pl.rewards.known_tools import KnownTools
@@ -63,7 +71,7 @@ def environments(folder: Path) -> list[Environment]:
         Environment(
             write_orders(folder / "shop.jsonl", 3),
             tools=[DeclaredTools()],
-            reward=program(known=1.0),
+            reward=RewardProgram(terms=[RewardTerm(name="known", component=KnownTools(), weight=1.0, success=True)]),
             limits=RolloutLimits(max_turns=1, max_completion_tokens=20, park_after_s=60.0),
         ),
     ]
@@ -166,12 +174,36 @@ def test_imitating_both(tmp_path: Path) -> None:
     assert len(done.trainer.train_dataloader.samples) == 7 and len(done.diary.losses) == 2
 
 
+def test_guidance_asks_each_environment_what_its_success_is(tmp_path: Path) -> None:
+    """It is `correct` in one, and in the other, which has no such term, the one that says so."""
+    guidance = Guidance(
+        curriculum=Curriculum(rounds=4, first_share=0.7),
+        difficulty_pools=DifficultyPools(failed=0.5),
+        hints=Hints(attempts=1),
+        teacher_in_group=TeacherInGroup(when="always"),
+        imitation=Imitation(weight=0.1),
+    )
+    done = fit(tmp_path, data={"guidance": guidance}, max_steps=1)
+    (logged,) = done.log.steps
+    assert (logged["train/maths/pool/unseen"], logged["train/shop/pool/unseen"]) == (0.5, pytest.approx(2 / 3))
+    assert logged["train/success"] == pytest.approx(
+        (2 * logged["train/maths/success"] + logged["train/shop/success"]) / 3
+    )
+
+
 def test_a_replaced_prompt_is_replaced_by_one_of_its_environment(tmp_path: Path) -> None:
     """Every group fails at once, so each of the round's prompts is replaced as often as there are others."""
     guidance = Guidance(success="known", dynamic_sampling=DynamicSampling(max_refills=1))
     done = fit(tmp_path, data={"guidance": guidance}, max_steps=1)
     prompts = {reference_id for reference_id, _ in done.diary.rounds[0]}
     assert sum(name.startswith("order-") for name in prompts) == 1
+
+
+def test_an_environment_that_tells_no_success_is_refused_where_one_is_asked_for(tmp_path: Path) -> None:
+    train = environments(tmp_path)
+    train[1].reward = RewardProgram(terms=[RewardTerm(name="known", component=KnownTools(), weight=1.0)])
+    with pytest.raises(ConfigError, match="no term of a reward program says so; the terms are known: give one of them"):
+        make_data(None, tools=None, reward=None, train=train, guidance=Guidance(hints=Hints()))
 
 
 def test_an_environment_too_small_for_its_share(tmp_path: Path) -> None:

@@ -2,11 +2,11 @@ from collections import Counter
 
 import pytest
 
-from mentor_pl.training.prompt_order import PromptOrder
+from mentor_pl.training.prompt_order import EqualRounds, PromptOrder
 
 
 def order(num_prompts, round_size, seed=0):
-    return PromptOrder(num_prompts=num_prompts, round_size=round_size, seed=seed)
+    return PromptOrder(num_prompts=num_prompts, rounds=EqualRounds(round_size), seed=seed)
 
 
 @pytest.mark.parametrize(("num_prompts", "round_size"), [(5, 2), (5, 3), (5, 4), (5, 5), (12, 8), (20, 16), (31, 7)])
