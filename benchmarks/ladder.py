@@ -21,7 +21,8 @@ from pathlib import Path
 
 from benchmarks.ladder_arms import ARMS, Arm
 from benchmarks.ladder_data import write_chains
-from benchmarks.ladder_table import write_table
+from benchmarks.ladder_picture import draw
+from benchmarks.ladder_table import read, write_table
 
 VANILLA = "vanilla"
 MEASURED_ALONE = (
@@ -109,6 +110,9 @@ def main() -> None:
                     run_arm(arm, seed, args.runs.resolve(), args.results)
                     write_table(args.results, args.seeds)
     print(write_table(args.results, args.seeds))
+    methods = {arm.name: list(read(args.results, arm).values()) for arm in ARMS if arm.part == ARMS[0].part}
+    start = {"starting student": [json.loads((args.results / f"{VANILLA}.json").read_text())]}
+    draw(args.results / "ladder.png", start | {name: runs for name, runs in methods.items() if runs})
 
 
 if __name__ == "__main__":

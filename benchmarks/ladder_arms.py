@@ -96,6 +96,7 @@ ARMS = (
     ),
     _chains("chains", "mentor", "parallel"),
     _CHAINS_SFT,
+    _chains("chains, imitation, annealed, stepwise", "mentor+guidance/imitation", "stepwise"),
     _behind("SFT, stepwise, then MENTOR", "mentor", _STEPWISE_SFT),
     _behind("SFT, stepwise, then sparse", "sparse", _STEPWISE_SFT),
     _behind("chains, SFT, stepwise, then MENTOR", "mentor", _CHAINS_SFT, *_chains("", "", "stepwise").arguments),
