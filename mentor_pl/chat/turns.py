@@ -65,12 +65,16 @@ class TurnShape:
         if end is not None and end in text:
             text = text[: text.rindex(end)]
         thought = self.thought
-        if message.reasoning and not thought.rendered:
-            opening = "" if thought.opened else thought.blank_open
-            text, contents = (
-                f"{opening}{slot(len(contents))}{thought.blank_close}{text}",
-                (*contents, message.reasoning),
-            )
+        empty = re.match(rf"(\s*{re.escape(thought.open)}\s*)?{re.escape(thought.close)}\s*", text)
+        if thought.closed and empty and not empty[1]:
+            # The next header closes the thought that a past turn closes itself.
+            text = text.lstrip().removeprefix(thought.close)
+        elif message.reasoning and not thought.rendered:
+            opening, closing = "" if thought.opened else thought.blank_open, thought.blank_close
+            if empty:  # the template writes an empty thought, which takes ours
+                opening, closing = "" if thought.opened else empty[1] or opening, empty[0].removeprefix(empty[1] or "")
+                text = text[empty.end() :]
+            text, contents = f"{opening}{slot(len(contents))}{closing}{text}", (*contents, message.reasoning)
         elif thought.opened and thought.close not in text:
             text = thought.blank_close + text.lstrip("\n")  # the header opened a thought that this turn does not close
         return Rendered(text=text, contents=contents)
@@ -234,19 +238,30 @@ class TurnShape:
         header = self.header.rstrip()
         if thought and opening and close:
             blank_open = before[_shared_start(self.header, before) :]
+            # Where the same tag closes other things too, all that stands there has to be seen.
+            whole = close[1] in tail
+            blanks = len(closing[close.end() :]) - len(closing[close.end() :].lstrip())
+            # Some headers open the thought with words that past turns do not show.
+            more = header.removeprefix(before.rstrip())
+            in_words = len(more) < len(header) and bool(more) and close[1] not in more
             return ThoughtTags(
                 open=blank_open.strip() or _unique_end(header, rest) or opening[1],
-                # Where the same tag closes other things too, all that stands there has to be seen.
-                close=closing.strip() if close[1] in tail else close[1],
+                close=closing.strip() if whole else close[1],
                 blank_open=blank_open,
-                blank_close=closing,
+                blank_close=closing if whole else closing[: close.end() + blanks],
                 rendered=True,
-                opened=header.endswith(opening[1]),
+                opened=in_words or header.endswith(opening[1]),
                 closed=header.endswith(close[1]),
             )
         for open_tag, close_tag in _KNOWN_THOUGHTS:
-            if header.endswith(open_tag):
-                return ThoughtTags(open=open_tag, close=close_tag, blank_close=f"\n{close_tag}\n\n", opened=True)
+            if header.endswith((open_tag, close_tag)):
+                return ThoughtTags(
+                    open=open_tag,
+                    close=close_tag,
+                    blank_close=f"\n{close_tag}\n\n",
+                    opened=header.endswith(open_tag),
+                    closed=header.endswith(close_tag),
+                )
         for open_tag, close_tag in _KNOWN_THOUGHTS:
             if open_tag in self._encoder.added:
                 return ThoughtTags(

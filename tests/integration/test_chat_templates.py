@@ -37,14 +37,8 @@ FILES = [*TRL, *MORE]
 NO_CALLS = {"lfm2", "lfm2_training"}
 # Of llama.cpp's. docs/chat_templates.md names them too.
 REFUSED = {"fireworks-ai-llama-3-firefunction-v2": "it wants a variable `functions` beside the tools"}
-_THOUGHT = "test_reasoning_reads_back_and_holds_no_call"
 _NO_ADDITIONAL = "an object in a tool's parameters must have `additionalProperties`, which the template reads"
 KNOWN_FAILURES = {
-    ("Apriel-1.6-15b-Thinker-fixed", _THOUGHT): "words open the thought, so one that is cut short reads as the answer",
-    ("Cohere2MoE", _THOUGHT): "<|START_TEXT|> after a thought reads as a part of the answer",
-    ("Kimi-K2-Thinking", _THOUGHT): "the template puts an empty thought of its own behind ours",
-    ("deepseek-ai-DeepSeek-V3.2", _THOUGHT): "the template puts a second </think> behind our thought",
-    ("mistralai-Ministral-3-14B-Reasoning-2512", _THOUGHT): "the template refuses a turn of thought alone",
     **{
         ("CohereForAI-c4ai-command-r-plus-tool_use", test): _NO_ADDITIONAL
         for test in (
@@ -152,7 +146,10 @@ def test_reasoning_reads_back_and_holds_no_call(protocol):
         assert (read.content, read.reasoning) == (said.content, "")
         return
     assert (read.content, read.reasoning) == (said.content, said.reasoning)
-    thought = protocol.assistant_ids(Message(role="assistant", content="", reasoning="probe_end"))
+    try:
+        thought = protocol.assistant_ids(Message(role="assistant", content="", reasoning="probe_end"))
+    except ChatFormatError:  # some templates refuse a turn of thought alone
+        thought = protocol.assistant_ids(Message(role="assistant", content="x", reasoning="probe_end"))
     cut = text_of(protocol, thought).split("probe_end")[0]
     unfinished = protocol.parse(protocol.tokenizer.encode(f"{cut}\\boxed{{3}}", add_special_tokens=False))
     assert not unfinished.message.tool_calls and "boxed" not in unfinished.message.content
