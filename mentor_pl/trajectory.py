@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -23,12 +23,30 @@ class Completion:
         finish_reason: "stop" where the last token is a stop token, "length" where the token budget
             ended it.
         policy_version: Number of weight updates behind the weights that sampled this.
+        forced: Half-open range of tokens that were put in, not sampled: they close a thought whose
+            budget was spent. Their log-probabilities are 0, and they are never trained on.
     """
 
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     finish_reason: Literal["stop", "length"] = "stop"
     policy_version: int = 0
+    forced: tuple[int, int] = (0, 0)
+
+    @property
+    def num_sampled_tokens(self) -> int:
+        """Number of tokens that were sampled."""
+        return len(self.token_ids) - (self.forced[1] - self.forced[0])
+
+    def followed_by(self, other: Completion) -> Completion:
+        """Return this one with another behind it, of the same turn; only one of them may hold forced tokens."""
+        shift = len(self.token_ids) if other.forced[1] else 0
+        return replace(
+            other,
+            token_ids=self.token_ids + other.token_ids,
+            logprobs=self.logprobs + other.logprobs,
+            forced=(other.forced[0] + shift, other.forced[1] + shift) if shift else self.forced,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +157,7 @@ class Trajectory:
     @property
     def num_sampled_tokens(self) -> int:
         """Tokens that the student sampled, over all turns."""
-        return sum(len(turn.completion.token_ids) for turn in self.turns)
+        return sum(turn.completion.num_sampled_tokens for turn in self.turns)
 
     @property
     def failed_infrastructure(self) -> bool:

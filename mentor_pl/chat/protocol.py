@@ -22,7 +22,7 @@ from mentor_pl.chat.choice import choose
 from mentor_pl.chat.detection import Detected
 from mentor_pl.chat.slots import Followed, fill_slots
 from mentor_pl.chat.stops import model_stops
-from mentor_pl.chat.thoughts import split_thought
+from mentor_pl.chat.thoughts import in_thought, split_thought
 from mentor_pl.chat.tokens import PieceEncoder
 from mentor_pl.errors import ChatFormatError
 from mentor_pl.messages import Message, ToolCall, ToolResult, ToolSpec
@@ -171,7 +171,8 @@ class ChatProtocol:
         if ids and ids[-1] in self.stop_token_ids:
             ids.pop()
         text = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        reasoning, spoken = self.format.split_reasoning(text) or split_thought(text, self._shape.thought)
+        apart = self.format.split_reasoning(text)
+        reasoning, spoken = apart or split_thought(text, self._shape.thought)
         content, calls = self.format.parse(
             self._shape.words(spoken), first_index=first_index, tools={tool.name: tool for tool in tools}
         )
@@ -179,9 +180,17 @@ class ChatProtocol:
         return ParsedTurn(
             message=message,
             forged=self.format.is_forged(text),
-            thinking=bool(reasoning) and not spoken.strip(),
+            thinking=in_thought(text, self._shape.thought) if apart is None else bool(reasoning) and not spoken.strip(),
             num_thinking_tokens=self._num_thinking_tokens(ids, text, spoken),
         )
+
+    def thought_end_ids(self) -> tuple[int, ...]:
+        """Return the tokens that end a thought."""
+        return self._encoder.encode(fill_slots(self._shape.thought.blank_close, ()), before="text")
+
+    def opens_thought(self, token_ids: Sequence[int]) -> bool:
+        """Tell whether a thought begins among these tokens of a turn."""
+        return self._shape.thought.open in self.tokenizer.decode(list(token_ids), skip_special_tokens=False)
 
     # ---------------------------------------------------------------------------------------------------------------
 

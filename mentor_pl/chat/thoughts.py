@@ -28,6 +28,17 @@ class ThoughtTags:
     closed: bool = False
 
 
+def in_thought(text: str, tags: ThoughtTags) -> bool:
+    """Tell whether a turn, as far as it was sampled, is in the middle of a thought.
+
+    Args:
+        text: The turn so far.
+        tags: The template's.
+    """
+    closed, opened = text.rfind(tags.close), text.rfind(tags.open)
+    return opened > closed or (closed < 0 and tags.opened)
+
+
 def split_thought(text: str, tags: ThoughtTags) -> tuple[str, str]:
     """Split a turn into reasoning and the rest.
 
@@ -37,8 +48,8 @@ def split_thought(text: str, tags: ThoughtTags) -> tuple[str, str]:
         text: The turn as sampled, without its stop token.
         tags: The template's.
     """
-    closed, opened = text.rfind(tags.close), text.rfind(tags.open)
-    if opened > closed or (closed < 0 and tags.opened):
+    closed = text.rfind(tags.close)
+    if in_thought(text, tags):
         thought, rest = text, ""
     elif closed < 0:
         return "", text

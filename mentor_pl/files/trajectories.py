@@ -47,6 +47,7 @@ class _Sampled(BaseModel):
     prompt_ids: list[int] = []
     token_ids: list[int] = []
     logprobs: list[float] = []
+    forced: Annotated[tuple[int, int], Field(strict=False)] = (0, 0)
     finish_reason: str = "stop"
     policy_version: int = 0
 
@@ -121,6 +122,8 @@ def _turn_to_rows(turn: Turn, token_ids: bool) -> list[Row]:
         assistant["prompt_ids"] = list(turn.prompt_ids)
         assistant["token_ids"] = list(completion.token_ids)
         assistant["logprobs"] = list(completion.logprobs)
+        if completion.forced[1]:
+            assistant["forced"] = list(completion.forced)
     names = {call.call_id: call.name for call in turn.message.tool_calls}
     rows = [assistant]
     for result in turn.tool_results:
@@ -214,6 +217,7 @@ def _turn(message: Message, sampled: _Sampled) -> Turn:
         logprobs=tuple(sampled.logprobs),
         finish_reason="length" if sampled.finish_reason == "length" else "stop",
         policy_version=sampled.policy_version,
+        forced=sampled.forced,
     )
     return Turn(prompt_ids=tuple(sampled.prompt_ids), completion=completion, message=message)
 

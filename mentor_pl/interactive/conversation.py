@@ -13,6 +13,7 @@ from mentor_pl.reference import Reference
 from mentor_pl.rewards.answers import final_answer
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import RolloutRunner
+from mentor_pl.rollout.student_episode import Step
 from mentor_pl.rollout.world import World
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import Completion, Trajectory
@@ -176,11 +177,13 @@ class Conversation:
         self._asked += 1
         try:
             while student.stop_reason is None:
-                completion = yield from self._complete(student.request())
-                waits = student.advance(completion)
+                completion = yield from self._complete(student.request(), student.turn_ids)
+                step = student.advance(completion)
+                if step is Step.SAMPLE:
+                    continue
                 assert student.message is not None
                 yield TurnEnded(message=student.message)
-                if waits:
+                if step is Step.RESPOND:
                     response = student.episode.respond()
                     for call, result in zip(student.message.tool_calls, response.results, strict=True):
                         yield ToolAnswered(call=call, result=result)
@@ -201,8 +204,13 @@ class Conversation:
         end = () if self._token_ids[-1] in stops else stops[:1]
         return (*self._token_ids, *end, *self._protocol.user_message_ids(text))
 
-    def _complete(self, request: GenerationRequest) -> Generator[Event, None, Completion]:
-        """Sample a turn piece by piece; each piece continues the row, so that an engine with a cache computes nothing twice."""
+    def _complete(self, request: GenerationRequest, before: tuple[int, ...]) -> Generator[Event, None, Completion]:
+        """Sample a turn piece by piece; each piece continues the row, so that an engine with a cache computes nothing twice.
+
+        Args:
+            request: For the turn, or its rest.
+            before: What there is of the turn.
+        """
         token_ids: tuple[int, ...] = ()
         logprobs: tuple[float, ...] = ()
         while True:
@@ -217,7 +225,8 @@ class Conversation:
             token_ids, logprobs = token_ids + piece.token_ids, logprobs + piece.logprobs
             if piece.finish_reason == "stop" or len(token_ids) >= request.max_new_tokens:
                 return replace(piece, token_ids=token_ids, logprobs=logprobs)
-            yield TurnProgress(text=self._protocol.tokenizer.decode(token_ids, clean_up_tokenization_spaces=False))
+            shown = before + token_ids
+            yield TurnProgress(text=self._protocol.tokenizer.decode(shown, clean_up_tokenization_spaces=False))
 
     def _sample(self, request: GenerationRequest) -> Completion:
         self._session.submit([request])

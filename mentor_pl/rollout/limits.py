@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 from mentor_pl.errors import ConfigError
 
@@ -17,8 +18,9 @@ class RolloutLimits:
             (`MAX_TOOL_CALLS`).
         max_completion_tokens: Sampled tokens over all turns (`MAX_COMPLETION_TOKENS`).
         max_thinking_tokens: Sampled tokens of thought over all turns (`MAX_THINKING_TOKENS`); null
-            for no limit of its own. It is counted when a turn ends: set `max_completion_tokens` to
-            what a turn may take at most.
+            for no limit of its own. A thought ends where it is spent, in the middle of a turn.
+        at_max_thinking: `stop` ends the trajectory there; `close` puts in the tokens that end the
+            thought, which are not trained on, and lets the student go on.
         max_tool_result_tokens: Tokens of one tool result; the rest is cut and a marker says so.
         park_after_s: Seconds that decoding waits for the tools of a turn before other trajectories
             go on without it. Timing decides the order of events, and with it the last bits of
@@ -35,6 +37,7 @@ class RolloutLimits:
     max_tool_calls: int = 10
     max_completion_tokens: int = 1024
     max_thinking_tokens: int | None = None
+    at_max_thinking: Literal["stop", "close"] = "stop"
     max_tool_result_tokens: int = 512
     park_after_s: float = 30.0
     tool_call_timeout_s: float = 600.0
@@ -43,5 +46,5 @@ class RolloutLimits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is not None and value < (0 if field.name == "park_after_s" else 1):
+            if isinstance(value, int | float) and value < (0 if field.name == "park_after_s" else 1):
                 raise ConfigError(f"limits.{field.name} is {value}; it must be positive")

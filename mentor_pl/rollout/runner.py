@@ -15,7 +15,7 @@ from mentor_pl.errors import ConfigError
 from mentor_pl.messages import ToolSpec
 from mentor_pl.reference import Reference
 from mentor_pl.rollout.agent_loop import Episode, Response
-from mentor_pl.rollout.student_episode import StudentEpisode
+from mentor_pl.rollout.student_episode import Step, StudentEpisode
 from mentor_pl.rollout.world import World
 from mentor_pl.tools.threads import DaemonThreads
 from mentor_pl.trajectory import Completion, Trajectory, TrajectoryGroup
@@ -175,7 +175,7 @@ class RolloutRunner:
 def _give(row: StudentEpisode, turns: Sequence[Completion]) -> None:
     """Take turns in that nobody samples; they may end the attempt, by its budgets."""
     for completion in turns:
-        if row.stop_reason is None and row.advance(completion):
+        if row.stop_reason is None and row.advance(completion) is Step.RESPOND:
             row.resume(row.episode.respond())
 
 
@@ -220,7 +220,11 @@ class _Loop:
         # Rows in order, whatever order the engine finished them in: a seeded run repeats exactly.
         for index, completion in sorted(completions, key=lambda item: item[0]):
             row = self._rows[index]
-            if not row.advance(completion):
+            step = row.advance(completion)
+            if step is Step.SAMPLE:
+                self._session.submit([row.request()])
+                continue
+            if step is Step.NOTHING:
                 self._finish(row)
                 continue
             future = self._pool.submit(row.episode.respond)

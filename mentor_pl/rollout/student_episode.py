@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from enum import Enum
 from hashlib import blake2b
 
 from mentor_pl.chat.protocol import ChatProtocol
@@ -9,6 +11,7 @@ from mentor_pl.engines.base import GenerationRequest
 from mentor_pl.messages import Message
 from mentor_pl.rollout.agent_loop import Episode, Response
 from mentor_pl.rollout.limits import RolloutLimits
+from mentor_pl.rollout.thinking_budget import ThinkingBudget, Verdict
 from mentor_pl.trajectory import Completion, StopReason
 
 
@@ -16,6 +19,19 @@ def sample_seed(seed: int, reference_id: str, sample_index: int) -> int:
     """Derive the seed of one sample (63 bits); it does not depend on rank or batch."""
     digest = blake2b(f"{seed}/{reference_id}/{sample_index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+class Step(Enum):
+    """What is due after a completion."""
+
+    SAMPLE = "sample"
+    """Another request: the turn goes on."""
+
+    RESPOND = "respond"
+    """A response (`Episode.respond`), which goes to `resume`."""
+
+    NOTHING = "nothing"
+    """The episode has ended."""
 
 
 class StudentEpisode:
@@ -52,7 +68,8 @@ class StudentEpisode:
         self._token_ids = list(prompt_ids)
         self._next_prompt_ids = prompt_ids
         self._num_sampled = 0
-        self._num_thinking = 0
+        self._thinking = ThinkingBudget(protocol, limits)
+        self._turn: Completion | None = None  # what there is of the turn that is being sampled
         self._calls_in_prompt = sum(len(message.tool_calls) for message in episode.reference.prompt)
         self.message: Message | None = None
         """The last turn, parsed."""
@@ -62,36 +79,48 @@ class StudentEpisode:
         """Why the episode ended; None while it goes on."""
         return self.episode.stop_reason
 
+    @property
+    def turn_ids(self) -> tuple[int, ...]:
+        """What there is of a turn that goes on."""
+        return () if self._turn is None else self._turn.token_ids
+
     def request(self) -> GenerationRequest:
         """Return the request for the next turn."""
+        budget, for_thought = self._budget(), self._thinking.left(self._turn)
         return GenerationRequest(
-            row=self.index, token_ids=tuple(self._token_ids), max_new_tokens=self._budget(), seed=self._seed
+            row=self.index,
+            token_ids=tuple(self._token_ids),
+            max_new_tokens=budget if for_thought is None else min(budget, for_thought),
+            seed=self._seed,
         )
 
-    def advance(self, completion: Completion) -> bool:
-        """Take a completion in.
-
-        Returns:
-            True where it waits for a response (`Episode.respond`), which goes to `resume`; False
-            where the episode has ended.
-        """
+    def advance(self, completion: Completion) -> Step:
+        """Take a completion in; return what is due."""
+        self._token_ids += completion.token_ids
+        self._num_sampled += len(completion.token_ids)
+        completion = completion if self._turn is None else self._turn.followed_by(completion)
         parsed = self._protocol.parse(
             completion.token_ids, first_index=self.episode.num_calls, tools=self.episode.reference.tools
         )
-        self._num_thinking += parsed.num_thinking_tokens
         self.message = parsed.message
-        self._token_ids += completion.token_ids
-        self._num_sampled += len(completion.token_ids)
+        verdict = self._thinking.judge(completion, parsed)
+        if verdict is Verdict.GOES_ON:
+            closing = self._thinking.closing(parsed)
+            if self._budget(len(closing)) >= 1:
+                self._turn = self._with_forced(completion, closing)
+                return Step.SAMPLE
+        self._turn = None
         stop_reason = None
-        if self._limits.max_thinking_tokens is not None and self._num_thinking > self._limits.max_thinking_tokens:
+        if verdict is Verdict.CUT:
             stop_reason = StopReason.MAX_THINKING_TOKENS
         elif completion.finish_reason == "length":  # cut off: whatever it was about to call is not run
             stop_reason = self._exhausted()
         elif parsed.forged:
             stop_reason = StopReason.FORGED_ROLE
-        return self.episode.take(
+        waits = self.episode.take(
             parsed.message, completion=completion, prompt_ids=self._next_prompt_ids, stop_reason=stop_reason
         )
+        return Step.RESPOND if waits else Step.NOTHING
 
     def resume(self, response: Response) -> None:
         """Take the response to the last message in; afterwards `stop_reason` is set or `request` is due."""
@@ -112,8 +141,22 @@ class StudentEpisode:
         if self._budget() < 1:
             self.episode.stop_reason = self._exhausted()
 
-    def _budget(self) -> int:
-        return min(self._limits.max_completion_tokens - self._num_sampled, self._max_context - len(self._token_ids))
+    def _with_forced(self, turn: Completion, token_ids: tuple[int, ...]) -> Completion:
+        if not token_ids:
+            return turn
+        self._token_ids += token_ids
+        start = len(turn.token_ids)
+        return replace(
+            turn,
+            token_ids=turn.token_ids + token_ids,
+            logprobs=turn.logprobs + (0.0,) * len(token_ids),
+            forced=(start, start + len(token_ids)),
+        )
+
+    def _budget(self, num_given: int = 0) -> int:
+        """Tokens that may still be sampled, behind so many that are given."""
+        context = self._max_context - len(self._token_ids) - num_given
+        return min(self._limits.max_completion_tokens - self._num_sampled, context)
 
     def _exhausted(self) -> StopReason:
         tokens_left = self._limits.max_completion_tokens - self._num_sampled

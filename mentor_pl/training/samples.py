@@ -103,7 +103,10 @@ def sample_from_trajectory(trajectory: Trajectory, advantages: Sequence[float]) 
         if number < trajectory.given_turns:
             builder.given(turn.completion.token_ids)
         else:
-            builder.sampled(turn.completion.token_ids, advantage, turn.completion.logprobs)
+            ids, logprobs, (start, end) = turn.completion.token_ids, turn.completion.logprobs, turn.completion.forced
+            builder.sampled(ids[:start], advantage, logprobs[:start])
+            builder.given(ids[start:end])
+            builder.sampled(ids[end:], advantage, logprobs[end:])
     return builder.build(prompt_length=len(trajectory.turns[0].prompt_ids))
 
 

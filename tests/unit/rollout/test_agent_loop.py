@@ -7,7 +7,7 @@ from mentor_pl.messages import Message, ToolCall, ToolResult, ToolSpec
 from mentor_pl.reference import Reference
 from mentor_pl.rollout.agent_loop import Episode, Response
 from mentor_pl.rollout.limits import RolloutLimits
-from mentor_pl.rollout.student_episode import StudentEpisode, sample_seed
+from mentor_pl.rollout.student_episode import Step, StudentEpisode, sample_seed
 from mentor_pl.rollout.user import User
 from mentor_pl.students.chat_template import read_chat_template
 from mentor_pl.tools.base import ToolBackend, ToolSession
@@ -171,5 +171,6 @@ def test_thought_has_a_budget_of_its_own(limit, reason):
         limits=RolloutLimits(max_thinking_tokens=limit),
         max_context=512,
     )
-    assert not student.advance(Completion(token_ids=(*b"<think>2+3</think>5", 257)))  # a byte is a token
+    step = student.advance(Completion(token_ids=(*b"<think>2+3</think>5", 257)))  # a byte is a token
+    assert step is Step.NOTHING
     assert (student.stop_reason, student.message.content, student.message.reasoning) == (reason, "5", "2+3")
