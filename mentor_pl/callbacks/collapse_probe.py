@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,11 +12,11 @@ from lightning.pytorch import LightningModule, Trainer
 
 from mentor_pl.losses.kl import k3
 from mentor_pl.rewards.program import ScoredGroup
-from mentor_pl.training.batching import PolicyBatch
+from mentor_pl.training.batching import PolicyBatch, Segment
 from mentor_pl.training.samples import Source
 
 AGREEMENT, STEP_KL = "reward_agreement", "step_kl"
-_ALWAYS_UNTIL, _EVERY = 10, 5
+_ALWAYS_UNTIL, _EVERY, _SHARE = 10, 5, 8
 
 
 class CollapseProbe:
@@ -26,8 +27,8 @@ class CollapseProbe:
     reward that pays for something else is seen before success falls.
 
     `step_kl` is the KL of the policy before an update to the one after it, in nats per token (k3),
-    on the update's own last micro-batch: a forward pass, made after each of the first 10 updates
-    and then after every fifth.
+    on an eighth of the update's own last micro-batch: a forward pass, after each of the first 10
+    updates and then after every fifth.
 
     Args:
         success: Name of the reward term that says what a success is; None for each environment's
@@ -77,11 +78,43 @@ def covariances(groups: Sequence[ScoredGroup], success: str | None) -> tuple[flo
     return totals[0], totals[1], totals[2]
 
 
+def beginning(batch: PolicyBatch) -> PolicyBatch:
+    """Return the first eighth of a micro-batch's samples, at least one."""
+    if batch.segments is None:
+        number = rows = max(1, len(batch.input_ids) // _SHARE)
+        segments, width = None, batch.input_ids.shape[1]
+    else:
+        number = left = max(1, sum(len(segment.suffixes) for segment in batch.segments) // _SHARE)
+        chosen: list[Segment] = []
+        for segment in batch.segments:
+            if left > 0:
+                chosen.append(replace(segment, suffixes=segment.suffixes[:left]))
+                left -= len(segment.suffixes)
+        segments, last = tuple(chosen), chosen[-1]
+        rows, width = 1, last.suffixes[-1][1] if last.suffixes else last.prefix[1]
+    kept = batch.trajectory_index < number
+    return replace(
+        batch,
+        input_ids=batch.input_ids[:rows, :width],
+        position_ids=batch.position_ids[:rows, :width],
+        attention_mask=batch.attention_mask[:rows, :width],
+        segments=segments,
+        target_positions=batch.target_positions[kept],
+        target_ids=batch.target_ids[kept],
+        sampling_logprobs=batch.sampling_logprobs[kept],
+        advantages=batch.advantages[kept],
+        source=batch.source[kept],
+        trajectory_index=batch.trajectory_index[kept],
+        old_logprobs=None if batch.old_logprobs is None else batch.old_logprobs[kept],
+    )
+
+
 def _step_kl(trainer: Trainer, pl_module: LightningModule, batch: Any) -> tuple[float, float]:
     policy: Any = getattr(pl_module, "policy", None)
     due = trainer.global_step <= _ALWAYS_UNTIL or trainer.global_step % _EVERY == 0
     if policy is None or not isinstance(batch, PolicyBatch) or getattr(pl_module.loss, "imitates", False) or not due:
         return 0.0, 0.0
+    batch = beginning(batch)
     with trainer.precision_plugin.forward_context():
         now = policy.score_no_grad(batch)
     own = batch.source == Source.STUDENT

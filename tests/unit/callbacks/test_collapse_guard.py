@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import logging
 import math
@@ -9,13 +10,14 @@ from lightning.pytorch import Callback
 
 from mentor_pl.callbacks.collapse_answers import GoodState
 from mentor_pl.callbacks.collapse_guard import CollapseGuard
-from mentor_pl.callbacks.collapse_probe import covariances
+from mentor_pl.callbacks.collapse_probe import beginning, covariances
 from mentor_pl.callbacks.collapse_watch import CollapseWatch, Sign
 from mentor_pl.errors import ConfigError, MentorError
 from mentor_pl.rewards.base import RewardComponent
 from mentor_pl.rewards.program import RewardProgram, RewardTerm
 from mentor_pl.students.full import FullStudent
-from mentor_pl.training.samples import Source
+from mentor_pl.training.batching import packed_batch, padded_batch
+from mentor_pl.training.samples import Sample, Source
 from tests.unit.training.runs import make_data, make_module, make_trainer, some_references
 
 HEALTHY = {
@@ -274,3 +276,27 @@ def test_settings_that_cannot_work_are_refused(tmp_path):
         fit(tmp_path, CollapseGuard(answer="raise_kl"), kl_weight=0.0)
     with pytest.raises(ConfigError, match="factor 1.5 must lie in"):
         CollapseGuard(factor=1.5)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_the_first_eighth_of_a_batch_is_the_batch_of_the_first_eighth(packed):
+    def sample(prompt, own):
+        mask = torch.tensor([False] * len(prompt) + [True] * len(own))
+        ids = torch.tensor([*prompt, *own])
+        return Sample(
+            token_ids=ids,
+            loss_mask=mask,
+            sampling_logprobs=-ids.float() * mask,
+            advantages=ids.float() * mask,
+            prompt_length=len(prompt),
+        )
+
+    # 17 samples: an eighth is two. Packed, all of them share one prompt, as prompts with the same tools do.
+    samples = [sample((1, 2, 3), (10 + i, 11 + i)) for i in range(17)]
+    batch = packed_batch if packed else padded_batch
+    some = beginning(batch(samples, pad_token_id=0, num_loss_tokens=1.0))
+    wanted = batch(samples[:2], pad_token_id=0, num_loss_tokens=1.0)
+    assert some.segments == wanted.segments
+    for field in dataclasses.fields(wanted):
+        if isinstance(value := getattr(wanted, field.name), torch.Tensor):
+            assert getattr(some, field.name).tolist() == value.tolist(), field.name
