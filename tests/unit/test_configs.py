@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,18 @@ import yaml
 from mentor_pl.callbacks.graceful_stop import GracefulStop
 from mentor_pl.cli.main import main
 from mentor_pl.cli.training import MentorCLI, SaveConfig, _Parser
-from mentor_pl.plugins import find_plugins
 from mentor_pl.students.base import StudentLoader
 from mentor_pl.training.datamodule import MentorDataModule
 from mentor_pl.training.module import MentorModule
+from tests.unit.cli.one_parser import one_parser
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_parser() -> Iterator[None]:
+    with one_parser():
+        yield
 
 
 def kind(path: Path) -> str:
@@ -38,7 +45,6 @@ def named(wanted: str) -> list[str]:
 
 
 def instantiate(*arguments: str) -> MentorCLI:
-    find_plugins()
     cli = MentorCLI(
         MentorModule,
         MentorDataModule,

@@ -16,10 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
-from mentor_pl.cli import training
 from mentor_pl.cli.main import main
 from mentor_pl.configs import find_config
-from mentor_pl.plugins import find_plugins
+from tests.unit.cli.one_parser import one_parser
 
 Keys = tuple[str | int, ...]
 
@@ -70,25 +69,14 @@ class Case:
 
 @contextlib.contextmanager
 def before_the_student(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make the parser once, which takes longer than to use it, and stop where a student would be loaded."""
-    made: dict[str, Any] = {}
-    setup_parser = training.MentorCLI.setup_parser
-
-    def once(cli: Any, *arguments: Any) -> None:
-        if not made:
-            setup_parser(cli, *arguments)
-            made.update(
-                {name: vars(cli)[name] for name in ("parser", "_subcommand_parsers", "_subcommand_method_arguments")}
-            )
-        vars(cli).update(made)
+    """Stop where a student would be loaded."""
 
     def loaded(*_: Any, **__: Any) -> None:
         raise StudentLoaded
 
-    find_plugins()
-    monkeypatch.setattr(training.MentorCLI, "setup_parser", once)
     monkeypatch.setattr("mentor_pl.students.pretrained.Pretrained.load_model", loaded)
-    yield
+    with one_parser():
+        yield
 
 
 def answer(arguments: Sequence[str]) -> Answer:
