@@ -168,7 +168,9 @@ class CollapseWatch:
 
     def _entropy(self) -> Sign | None:
         start, now = self._start.get(ENTROPY, 0.0), self._now.get(ENTROPY, 0.0)
-        if not start or (now < 3 * start and (now > 0.1 * start or self._now.get(self.success, 0.0) > 0.5)):
+        # Where nobody explores, as in imitation, there is no success; there a certain policy is what is wanted.
+        explores_no_more = now <= 0.1 * start and self._now.get(self.success, 1.0) <= 0.5
+        if not start or (now < 3 * start and not explores_no_more):
             return None
         return Sign(
             name="entropy",

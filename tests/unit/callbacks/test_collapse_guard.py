@@ -62,6 +62,13 @@ def test_a_run_that_learns_is_not_reported():
     assert signs(run(**learns, uniform_groups=0.95)) == []  # all is learned: nothing is left to compare
 
 
+def test_imitation_that_becomes_certain_is_not_reported():
+    """It samples nothing: there is no success, and the entropy of the teacher's tokens falls as it learns them."""
+    falling = [{"entropy": 1.8 * 0.9**step} for step in range(60)]
+    assert signs(falling) == []
+    assert [name for _, name in signs([{"entropy": 0.2 * 1.1**step} for step in range(60)])] == ["entropy"]
+
+
 @pytest.mark.parametrize(
     ("ends", "name"),
     [
