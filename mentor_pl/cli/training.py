@@ -7,11 +7,9 @@ import os
 import signal
 import sys
 import threading
-import warnings
 from pathlib import Path
 from typing import Any
 
-import transformers
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
@@ -29,7 +27,9 @@ from mentor_pl.callbacks.recorder import TrajectoryRecorder
 from mentor_pl.callbacks.rollout_guard import RolloutGuard
 from mentor_pl.callbacks.summary import RunSummary
 from mentor_pl.cli.diagnosis import Group, one_line
+from mentor_pl.cli.launched_ranks import LaunchedRanks, check_launcher
 from mentor_pl.cli.parser import OneLineErrors, constructor_error, refuse_nulls
+from mentor_pl.cli.quiet import quieten
 from mentor_pl.cli.replacement import with_replacement
 from mentor_pl.cli.run_dir import choose_run_dir, point_last_to
 from mentor_pl.errors import ConfigError, MentorError, UsageError
@@ -93,9 +93,10 @@ class SaveConfig(SaveConfigCallback):
 class MentorCLI(LightningCLI):
     """LightningCLI with a run folder, and the callbacks that every run has."""
 
-    def __init__(self, *settings: Any, **options: Any) -> None:
+    def __init__(self, *settings: Any, ranks: LaunchedRanks, **options: Any) -> None:
         """Run the subcommand; end the process where it was asked to end."""
         self._folder: RunFolder | None = None
+        self._ranks = ranks
         try:
             super().__init__(*settings, **options)
         except SIGTERMException as stopped:
@@ -160,14 +161,17 @@ class MentorCLI(LightningCLI):
         kwargs["plugins"] = [*_listed(config.get("plugins")), AtomicCheckpointIO()]
         listed = _listed(config.get("callbacks"))
         stops = [c for c in listed if isinstance(c, GracefulStop)] or [GracefulStop()]
-        callbacks = [*stops, *(c for c in listed if c not in stops)]  # in place when others begin to evaluate
+        # in place when others begin to evaluate
+        callbacks = [self._ranks, *stops, *(c for c in listed if c not in stops)]
         if config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(RichProgressBar())
         kwargs["callbacks"] = callbacks
         refuse_nulls(Trainer, config)
         _check_trainer(config)
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
+            check_launcher(trainer)
+            return trainer
         except MentorError:
             raise
         except Exception as failure:  # Lightning raises all kinds; nothing but its arguments has been looked at yet
@@ -228,7 +232,10 @@ class MentorCLI(LightningCLI):
 
 def _seed(seed_everything: bool | int | None) -> int:
     """One seed for all: rollouts draw from it by their own counters."""
-    return 0 if seed_everything is None else int(seed_everything)
+    seed = 0 if seed_everything is None else int(seed_everything)
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"seed_everything is {seed}; it must be from 0 to {2**32 - 1}")
+    return seed
 
 
 def _check_trainer(config: Any) -> None:
@@ -251,9 +258,21 @@ def _listed(value: Any) -> list[Any]:
 
 def main(argv: list[str]) -> None:
     """Run a training subcommand; `argv` begins with its name."""
-    _quieten()
+    quieten()
     find_plugins()  # imports every plugin, so that `class_path: ToolMatch` resolves by its bare name
     before, sys.argv = sys.argv, [sys.argv[0], *argv]  # where Lightning looks, also to start further ranks
+    ranks = LaunchedRanks()
+    try:
+        _run(ranks)
+    except Exception:
+        if not ranks.refuse():
+            sys.exit(1)  # another rank has said why
+        raise
+    finally:
+        sys.argv = before
+
+
+def _run(ranks: LaunchedRanks) -> None:
     try:
         MentorCLI(
             MentorModule,
@@ -263,20 +282,7 @@ def main(argv: list[str]) -> None:
             save_config_kwargs={"save_to_log_dir": False},
             auto_configure_optimizers=False,
             seed_everything_default=0,
+            ranks=ranks,
         )
     except MisconfigurationException as failure:  # a key of Lightning's that contradicts another one
         raise ConfigError(one_line(str(failure))) from failure
-    finally:
-        sys.argv = before
-
-
-def _quieten() -> None:
-    """Say nothing that a user cannot act on."""
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    transformers.utils.logging.disable_progress_bar()
-    # Our loader works in the trainer's process on purpose; workers would hold copies of the student.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # we keep the position ourselves
-    warnings.filterwarnings("ignore", message=".*Experiment logs directory .* is not empty.*")  # we kept its log
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")

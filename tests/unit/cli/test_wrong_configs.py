@@ -82,6 +82,8 @@ def test_a_key_that_there_is_not(seed: int, default: dict[str, Any], here: Path)
             "--trainer.callbacks=[{class_path: EarlyStopping, init_args: {monitor: x, mode: zz}}]",
             "EarlyStopping cannot be",
         ),
+        ("--seed_everything=4294967296", "seed_everything is 4294967296; it must be from 0 to 4294967295"),
+        ("--seed_everything=-1", "seed_everything is -1; it must be from 0"),
         ("--trainer.strategy=zz", "Trainer cannot be made: You selected an invalid strategy name: `strategy='zz'`"),
         ("--trainer.devices=0", "devices"),
         ("--trainer.precision=3", "trainer.precision is 3; expected"),
