@@ -62,6 +62,7 @@ def test_the_constraints_hold_every_dependency() -> None:
     assert declared(PROJECT["dependencies"]) <= pinned
 
 
+@pytest.mark.integration  # processes that import torch
 def test_nothing_imports_bitsandbytes_before_a_student_asks_for_it() -> None:
     script = (
         "import sys, mentor_pl.cli.training\n"

@@ -17,6 +17,8 @@ from mentor_pl.students.full import FullStudent
 from mentor_pl.training.rounds import RoundPlan
 from tests.unit.training.runs import Diary, make_data, make_module, make_trainer, same, some_references, weights
 
+pytestmark = pytest.mark.integration  # whole runs
+
 
 class Unloadable(FullStudent):
     """A student whose weights must not be asked for."""

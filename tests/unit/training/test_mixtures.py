@@ -32,6 +32,8 @@ from mentor_pl.tools.functions import PythonFunctions
 from mentor_pl.training.resume import check_same_run
 from tests.unit.training.runs import Diary, make_data, make_module, make_trainer, same, some_references, weights
 
+pytestmark = pytest.mark.integration  # whole runs
+
 
 def write_orders(path: Path, count: int, tool: str = "cancel_order") -> str:
     """Write prompts with a tool of their own that nothing runs."""

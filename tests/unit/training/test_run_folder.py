@@ -129,6 +129,7 @@ def test_a_checkpoint_elsewhere_leaves_those_beside_it_alone(tmp_path: Path) -> 
     assert (tmp_path / "step=2.ckpt").exists()
 
 
+@pytest.mark.integration  # a process that imports torch
 def test_two_processes_cannot_use_one_folder(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     script = (
