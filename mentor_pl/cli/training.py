@@ -93,10 +93,10 @@ class SaveConfig(SaveConfigCallback):
 class MentorCLI(LightningCLI):
     """LightningCLI with a run folder, and the callbacks that every run has."""
 
-    def __init__(self, *settings: Any, ranks: LaunchedRanks, **options: Any) -> None:
+    def __init__(self, *settings: Any, ranks: LaunchedRanks | None = None, **options: Any) -> None:
         """Run the subcommand; end the process where it was asked to end."""
         self._folder: RunFolder | None = None
-        self._ranks = ranks
+        self._ranks = ranks or LaunchedRanks()
         try:
             super().__init__(*settings, **options)
         except SIGTERMException as stopped:
