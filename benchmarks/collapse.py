@@ -4,7 +4,8 @@
 
 Each trial is MENTOR on the embedded task with one thing spoilt. Success is the greedy accuracy at 100 problems in domain, tried every
 second update. It has fallen by a tenth at the first point from which on it stays below .9 of the best before. A report is in time if
-it comes before that. The healthy runs are those of the ladder, whose files say what the guard reported.
+it comes before that. The healthy runs are some of its own, which are short, and those of the ladder, whose files say what the guard
+reported. What is in the output is not run again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from benchmarks.ladder import MEASURED_ALONE
 _CORRECT = {"name": "correct", "component": {"class_path": "Correct"}}
 
 
+_NOT_MEASURED = [argument for argument in MEASURED_ALONE if "LadderProbe" not in argument]
+
+
 def _program(bonus: str, *, correct: float) -> str:
     terms = [
         {**_CORRECT, "weight": correct},
@@ -40,6 +44,24 @@ TRIALS: dict[str, tuple[str, int]] = {
     "learning rate 8 times too high": ("--model.optimizer.init_args.lr=2e-3", 16),
 }
 """What is spoilt, and how many updates it takes until success has fallen."""
+
+
+HEALTHY: dict[str, tuple[str, ...]] = {
+    **{
+        f"SFT, {teacher} teacher, seed {seed}": (
+            *("--config=sft", f"--data.references=embedded:train.{teacher}.jsonl", f"--seed_everything={seed}"),
+        )
+        for teacher in ("stepwise", "parallel")
+        for seed in (0, 1)
+    },
+    **{
+        f"MENTOR, seed {seed}, {updates} updates": (
+            *("--config=mentor", f"--seed_everything={seed}", f"--trainer.max_steps={updates}"),
+        )
+        for seed, updates in ((2, 24), (3, 24))
+    },
+}
+"""Healthy runs, without evaluation."""
 
 
 def fell_at(curve: Sequence[tuple[int, float]]) -> int | None:
@@ -71,9 +93,7 @@ def trial(name: str, argument: str, updates: int, runs: Path) -> dict[str, Any]:
         (0, measured["before"]["id"]["accuracy"]),
         *((step, accuracy) for step, _, _, accuracy in measured["curve"]),
     ]
-    report = folder / "collapse.jsonl"
-    rows = [json.loads(line) for line in report.read_text().splitlines()] if report.exists() else []
-    signs = [[row["step"], row["sign"], row["found"]] for row in rows]
+    signs = reported(folder)
     fell = fell_at(curve)
     first = signs[0][0] if signs else None
     return {
@@ -85,6 +105,22 @@ def trial(name: str, argument: str, updates: int, runs: Path) -> dict[str, Any]:
     }
 
 
+def reported(folder: Path) -> list[list[Any]]:
+    """Return update, sign and finding of every report of a run."""
+    report = folder / "collapse.jsonl"
+    rows = [json.loads(line) for line in report.read_text().splitlines()] if report.exists() else []
+    return [[row["step"], row["sign"], row["found"]] for row in rows]
+
+
+def healthy(name: str, arguments: Sequence[str], runs: Path) -> list[list[Any]]:
+    """Run one healthy run; return what was reported."""
+    folder = runs / "healthy" / name.replace(" ", "-").replace(",", "")
+    shutil.rmtree(folder, ignore_errors=True)
+    command = [sys.executable, "-m", "mentor_pl", "fit", *arguments, *_NOT_MEASURED, f"--run_dir={folder}"]
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    return reported(folder)
+
+
 def main() -> None:
     """Run every trial that is not in the file yet, and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -92,7 +128,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/collapse.json"))
     parser.add_argument("--ladder", type=Path, default=Path("benchmarks/results/ladder"))
     args = parser.parse_args()
-    results = json.loads(args.output.read_text()) if args.output.exists() else {"trials": {}}
+    results = json.loads(args.output.read_text()) if args.output.exists() else {"trials": {}, "healthy": {}}
     for name, (argument, updates) in TRIALS.items():
         if name not in results["trials"]:
             results["trials"][name] = trial(name, argument, updates, args.runs.resolve())
@@ -101,10 +137,15 @@ def main() -> None:
             f"{name}: fell at {found['fell_by_a_tenth_at']}, reported at {found['first_reported_at']}: {found['signs'][:2]}"
         )
         args.output.write_text(json.dumps(results, indent=1) + "\n")
-    runs = {file.stem: json.loads(file.read_text()) for file in sorted(args.ladder.glob("*.seed*.json"))}
-    results["healthy"] = {name: run["signs"] for name, run in runs.items() if "signs" in run}
-    alarmed = [name for name, signs in results["healthy"].items() if signs]
-    print(f"{len(results['healthy'])} runs of the ladder, {len(alarmed)} with a report: {', '.join(alarmed)}")
+    for name, arguments in HEALTHY.items():
+        if name not in results["healthy"]:
+            results["healthy"][name] = healthy(name, arguments, args.runs.resolve())
+            args.output.write_text(json.dumps(results, indent=1) + "\n")
+    ladder = {file.stem: json.loads(file.read_text()) for file in sorted(args.ladder.glob("*.seed*.json"))}
+    results["ladder"] = {name: run["signs"] for name, run in ladder.items() if "signs" in run}
+    for what in ("healthy", "ladder"):
+        alarmed = [name for name, signs in results[what].items() if signs]
+        print(f"{len(results[what])} runs ({what}), {len(alarmed)} with a report: {', '.join(alarmed)}")
     args.output.write_text(json.dumps(results, indent=1) + "\n")
 
 
