@@ -92,7 +92,8 @@ def beginning(batch: PolicyBatch) -> PolicyBatch:
                 left -= len(segment.suffixes)
         segments, last = tuple(chosen), chosen[-1]
         rows, width = 1, last.suffixes[-1][1] if last.suffixes else last.prefix[1]
-    kept = batch.trajectory_index < number
+    # Samples without trained tokens are not counted there, so that a later sample's number may be less.
+    kept = (batch.trajectory_index < number) & (batch.target_positions < rows * width)
     return replace(
         batch,
         input_ids=batch.input_ids[:rows, :width],

@@ -307,3 +307,15 @@ def test_the_first_eighth_of_a_batch_is_the_batch_of_the_first_eighth(packed):
     for field in dataclasses.fields(wanted):
         if isinstance(value := getattr(wanted, field.name), torch.Tensor):
             assert getattr(some, field.name).tolist() == value.tolist(), field.name
+
+
+@pytest.mark.parametrize("batch", [packed_batch, padded_batch])
+def test_a_sample_without_trained_tokens_shifts_nothing_out_of_the_batch(batch):
+    ids, zeros = torch.tensor([1, 2, 3, 4]), torch.zeros(4)
+    masks = [torch.tensor([False, False, trained, trained]) for trained in (False, *[True] * 8)]
+    samples = [
+        Sample(token_ids=ids, loss_mask=mask, sampling_logprobs=zeros, advantages=zeros, prompt_length=2)
+        for mask in masks
+    ]
+    some = beginning(batch(samples, pad_token_id=0, num_loss_tokens=1.0))
+    assert (some.target_positions < some.input_ids.numel()).all()
