@@ -65,16 +65,22 @@ def own_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return template or None
 
 
-def with_tools_as_text(source: str, *, tools_in_user_turn: bool, contents_in_parts: bool) -> str:
+def with_tools_as_text(
+    source: str, *, tools_in_user_turn: bool, contents_in_parts: bool, tools_left: str = "none"
+) -> str:
     """Return a template in which tools, calls and results are text of the given template's turns.
 
     Args:
         source: Jinja source of a template that knows no tools.
         tools_in_user_turn: Offer the tools in the first user turn: the template has no system turn.
         contents_in_parts: Give contents as lists of parts, as templates of vision models want them.
+        tools_left: What the template is given for its tools, in Jinja: some fail at `none`, some
+            show an empty list.
     """
     flags = {"tools_in_user_turn": tools_in_user_turn, "contents_in_parts": contents_in_parts}
     head = "".join(f"{{%- set {name} = {str(value).lower()} -%}}\n" for name, value in flags.items())
+    if tools_left != "none":
+        return f"{head}{shipped_template('tools_as_text')}{{%- set tools = {tools_left} -%}}\n{source}"
     return f"{head}{shipped_template('tools_as_text')}{source}"
 
 
@@ -118,7 +124,7 @@ def _candidates(tokenizer: PreTrainedTokenizerBase, encoder: PieceEncoder, own: 
 def _adapted(own: str) -> Iterator[str]:
     """Yield the template, given tools and arguments in the forms that some templates want."""
     for wanted, as_text in product(
-        ("list", "text", "functions", "xml_tools", "functions_text", "system_text"), (False, True)
+        ("list", "text", "functions", "xml_tools", "functions_text", "system_text", "system"), (False, True)
     ):
         if (wanted, as_text) != ("list", False):
             head = (
@@ -129,16 +135,17 @@ def _adapted(own: str) -> Iterator[str]:
 
 def _own_turns(tokenizer: PreTrainedTokenizerBase, encoder: PieceEncoder, own: str) -> Iterator[str]:
     """Yield the template with tools as text in every form in which it shows what it is given."""
-    for in_parts in (False, True):
-        for in_user_turn in (False, True):
-            source = with_tools_as_text(own, tools_in_user_turn=in_user_turn, contents_in_parts=in_parts)
-            template = ConversationTemplate(tokenizer, encoder, source)
-            ask = [Message(role="system", content="probe_system"), Message(role="user", content="probe_question")]
-            try:
-                template.render(ask, add_generation_prompt=True)
-            except ChatFormatError:
-                continue
-            yield source
+    for tools_left, in_parts, in_user_turn in product(("none", "[]"), (False, True), (False, True)):
+        source = with_tools_as_text(
+            own, tools_in_user_turn=in_user_turn, contents_in_parts=in_parts, tools_left=tools_left
+        )
+        template = ConversationTemplate(tokenizer, encoder, source)
+        ask = [Message(role="system", content="probe_system"), Message(role="user", content="probe_question")]
+        try:
+            template.render(ask, add_generation_prompt=True)
+        except ChatFormatError:
+            continue
+        yield source
 
 
 def _plain_turns(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mentor_pl.chat.formats.markers import loose
 from mentor_pl.chat.slots import Followed, fill_slots, slot, split_at_slots
 from mentor_pl.chat.template import MARK, ConversationTemplate, Rendered
 from mentor_pl.chat.thoughts import ThoughtTags, split_thought
@@ -61,7 +62,7 @@ class TurnShape:
             header = self._template.render([_USER, *before], add_generation_prompt=True).text
         # Some templates put more into the header of a past turn than into that of the next one, or less.
         start = _shared_start(header, rendered.text)
-        text, contents = rendered.text[start:], rendered.contents
+        text, contents = self._without_header(rendered.text[start:], header), rendered.contents
         if end is not None and end in text:
             text = text[: text.rindex(end)]
         thought = self.thought
@@ -78,6 +79,13 @@ class TurnShape:
         elif thought.opened and thought.close not in text:
             text = thought.blank_close + text.lstrip("\n")  # the header opened a thought that this turn does not close
         return Rendered(text=text, contents=contents)
+
+    def _without_header(self, text: str, header: str) -> str:
+        """Return a past turn without the end of its header, which some templates set apart by other blanks than the next one's."""
+        for start in sorted(header.rfind(token) for token in self._encoder.added_in(header)[-3:]):
+            if again := re.match(rf"\s*{loose(header[start:])}", text):
+                return text[again.end() :]
+        return text
 
     def words(self, spoken: str) -> str:
         """Return a turn behind its reasoning without the tags that the template puts around all that is said.

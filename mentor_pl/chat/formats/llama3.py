@@ -43,7 +43,7 @@ class Llama3Format(ToolCallFormat):
                 position = brace + 1
                 continue
             if due or _ARGUMENTS.search(text, brace, end):
-                position = end + len(text[end:]) - len(text[end:].lstrip("; \n"))
+                position = end + len(text[end:]) - len(text[end:].lstrip(",; \n"))
                 found.append(RawCall(start=match.start("call"), end=position, body=text[brace:end]))
             else:
                 position = end

@@ -94,6 +94,7 @@ def test_llama_calls_stand_bare():
     one = '{"name": "add", "parameters": {"a": 1}}'
     assert Llama3Format().parse(one) == ("", (call(0),))
     assert Llama3Format().parse(f"<|python_tag|>{one}; {one}") == ("", (call(0), call(1)))
+    assert Llama3Format().parse(f"{one}, {one}") == ("", (call(0), call(1)))
     assert Llama3Format().parse(f"{one} Done.") == ("Done.", (call(0),))
     assert Llama3Format().parse(f"I call {one}") == ("I call", (call(0),))
     assert Llama3Format().parse('It is {"name": "Bob", "age": 3}.') == ('It is {"name": "Bob", "age": 3}.', ())

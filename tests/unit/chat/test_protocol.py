@@ -246,6 +246,8 @@ def test_templates_that_cannot_be_used_are_refused(template, message):
         HERMES.replace("if tools", "if false"),
         HERMES.replace("+ content + '\\n</tool_response>'", "+ '</tool_response>'"),
         HERMES + "{{ raise_exception('no tools today') if tools }}",
+        HERMES.replace("if tools", "if tools is not none and false")
+        + "{{ raise_exception('no list') if tools is none or tools | length > 0 }}",
     ],
 )
 def test_where_a_template_cannot_do_it_tools_become_text_of_its_turns(template):
