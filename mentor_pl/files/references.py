@@ -109,7 +109,9 @@ def reference_to_row(reference: Reference) -> Row:
         row["prompt"] = [message.to_openai() for message in reference.prompt]
     row["answer"] = [reference.answer, *reference.other_answers] if reference.other_answers else reference.answer
     row["tools"] = [tool_to_row(tool) for tool in reference.tools]
-    if reference.tool_calls != called(reference.messages):
+    were_run = any(message.role == "tool" for message in reference.messages)
+    # Calls that nothing has run are the solution, and found without a walk through its messages.
+    if reference.tool_calls != called(reference.messages) or (reference.tool_calls and not were_run):
         row["tool_calls"] = [call.to_openai() for call in reference.tool_calls]
     if reference.teacher is not None:
         row["teacher"] = reference.teacher

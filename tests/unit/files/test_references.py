@@ -201,6 +201,21 @@ def test_a_reference_row_round_trips_when_calls_differ_from_messages():
     assert reference_from_row(reference_to_row(reference), "r:1") == reference
 
 
+def test_calls_that_nothing_ran_stand_beside_the_message_that_makes_them():
+    calls = (ToolCall(call_id="x", name="add", arguments={"a": 1.5}),)
+    reference = Reference(
+        reference_id="a",
+        prompt=(Message(role="user", content="q"),),
+        answer="",
+        tools=(ToolSpec(name="add"),),
+        tool_calls=calls,
+        messages=(Message(role="assistant", tool_calls=calls),),
+    )
+    row = reference_to_row(reference)
+    assert row["tool_calls"] == row["messages"][1]["tool_calls"] == [calls[0].to_openai()]
+    assert reference_from_row(row, "r:1") == reference
+
+
 def plain(**changes):
     return {"id": "a", "prompt": "q", "answer": "1", "tools": ["add"], **changes}
 
