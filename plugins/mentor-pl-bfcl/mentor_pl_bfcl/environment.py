@@ -7,7 +7,8 @@ from typing import Any
 from mentor_pl.environments import Environment
 from mentor_pl.errors import ConfigError
 from mentor_pl.reference import Reference
-from mentor_pl.rewards.program import RewardProgram, RewardTerm
+from mentor_pl.rewards.program import RewardExit, RewardProgram, RewardTerm
+from mentor_pl.rewards.readable import Readable
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.declared import DeclaredTools
@@ -38,8 +39,9 @@ class BFCL(Environment):
             categories: All of a single turn (`multiple`, `live_simple`, ...), whose calls are
                 declared and end the attempt, or all multi-turn (`multi_turn_base`, ...), whose
                 calls the package's simulators run.
-            reward: The term `bfcl` alone unless given: 1 where the package's checker accepts the
-                calls.
+            reward: Unless given, 1 where the package's checker accepts the calls (the term `bfcl`,
+                which is the success). Of a single turn, training pays nothing for what cannot be
+                read, which the package takes for no call.
             limits: Unless given: one turn of 1,024 tokens, or 60 turns of 8,192 tokens in all.
             max_cases: Cases of each category, the first ones; null for all.
             **settings: See `Environment`.
@@ -61,10 +63,9 @@ class BFCL(Environment):
         if max_cases is not None and max_cases < 1:
             raise ConfigError(f"BFCL: max_cases is {max_cases}; it must be at least 1")
         tools: list[ToolBackend] = [DeclaredTools()] if single[0] else [BFCLSimulators()]
-        official = RewardProgram(terms=[RewardTerm(name="bfcl", component=BFCLCorrect(), weight=1.0, success=True)])
         super().__init__(
             tools=tools,
-            reward=reward or official,
+            reward=reward or _default_reward(single_turn=single[0]),
             limits=limits or (_ONE_TURN if single[0] else _CONVERSATION),
             metrics=[BFCLColumns()],
             **settings,
@@ -75,3 +76,11 @@ class BFCL(Environment):
     def read(self, *, max_bad_lines: int = 0) -> list[Reference]:
         """Return the cases, category by category."""
         return [one for category in self.categories for one in list(references_of(category))[: self.max_cases]]
+
+
+def _default_reward(*, single_turn: bool) -> RewardProgram:
+    """Return the leaderboard's verdict as the success, and as what is paid; a broken call is not paid as a refusal."""
+    return RewardProgram(
+        exits=[RewardExit(unless=Readable(), reward=0.0)] if single_turn else [],
+        terms=[RewardTerm(name="bfcl", component=BFCLCorrect(), weight=1.0, success=True)],
+    )

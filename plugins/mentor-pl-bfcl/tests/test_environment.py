@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+from pathlib import Path
 
+import pytest
+import yaml
+
+from mentor_pl.cli.parser import build
 from mentor_pl.errors import ConfigError
 from mentor_pl.evaluation.split import SplitMetrics
 from mentor_pl.evaluation.teacher import teacher_groups
-from mentor_pl.testing import check_environment, check_trajectory_metric
+from mentor_pl.messages import ToolCall
+from mentor_pl.rewards.program import RewardProgram
+from mentor_pl.testing import check_environment, check_trajectory_metric, trajectory
+from mentor_pl.trajectory import TrajectoryGroup
 
 pytest.importorskip("bfcl_eval")
 
@@ -50,6 +58,33 @@ def test_means_are_those_of_the_package() -> None:
     assert found["live_simple"] == 0.5 and "live" not in found and "multi_turn" not in found
     more = columns({**counts, "live_parallel": (1.0, 1.0), "live_parallel_multiple": (1.0, 1.0)})
     assert more["live"] == pytest.approx(3 / 10)
+
+
+def test_training_pays_no_broken_call_where_none_fits_and_evaluation_is_the_leaderboards() -> None:
+    environment = BFCL(categories=["irrelevance"], max_cases=1)
+    (reference,) = environment.read()
+    broken = trajectory("", ToolCall(call_id="a", name="f", parse_error="no JSON"), reference_id="irrelevance_0")
+    refusal = trajectory("No function fits.", reference_id="irrelevance_0")
+    group = TrajectoryGroup(references=(reference,), trajectories=(broken, refusal))
+    scored = environment.reward.score_group(group)
+    assert scored.rewards == (0.0, 1.0)
+    metrics = SplitMetrics([], environment.reward, own=environment.metrics or ())
+    metrics.update([group])
+    found = {name: float(value) for name, value in metrics.compute().items()}
+    assert found["success"] == found["score/bfcl"] == found["bfcl/irrelevance"] == 1.0
+
+
+def test_the_reward_of_the_readme_is_one_and_pays_a_broken_call_nothing() -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    program = next(block for block in re.findall(r"```yaml\n(.*?)```", text, re.S) if "Readable" in block)
+    made = build({"program": yaml.safe_load(program)}, {"program": RewardProgram}, "README")["program"]
+    (reference,) = BFCL(categories=["irrelevance"], max_cases=1).read()
+    broken = trajectory("", ToolCall(call_id="a", name="f", parse_error="no JSON"), reference_id="irrelevance_0")
+    assert made.score_group(TrajectoryGroup(references=(reference,), trajectories=(broken,))).rewards == (0.0,)
+
+
+def test_a_broken_call_can_be_mended_in_a_conversation() -> None:
+    assert not BFCL(categories=["multi_turn_base"]).reward.exits
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from mentor_pl.rewards.answered import Answered
 from mentor_pl.rewards.base import RewardComponent
 from mentor_pl.rewards.finished import Finished
 from mentor_pl.rewards.known_tools import KnownTools
+from mentor_pl.rewards.readable import Readable
 from mentor_pl.rewards.teacher_used_tools import TeacherUsedTools
 from mentor_pl.testing import check_reward_component, trajectory
 from mentor_pl.trajectory import StopReason
@@ -22,7 +23,9 @@ WITH_CALL = Reference(
 WITHOUT_CALL = Reference(reference_id="s", prompt=WITH_CALL.prompt, answer="1", tools=WITH_CALL.tools)
 
 
-@pytest.mark.parametrize("component", [Answered(), Answered("text"), Finished(), KnownTools(), TeacherUsedTools()])
+@pytest.mark.parametrize(
+    "component", [Answered(), Answered("text"), Finished(), KnownTools(), Readable(), TeacherUsedTools()]
+)
 def test_they_keep_the_contract(component: RewardComponent) -> None:
     check_reward_component(component)
 
@@ -49,6 +52,14 @@ def test_one_unknown_tool_is_one_too_many() -> None:
 def test_malformed_arguments_of_a_known_tool_make_up_no_tool() -> None:
     malformed = ToolCall(call_id="2", name="add", parse_error="the arguments are not JSON")
     assert KnownTools().score(trajectory("", malformed), [WITH_CALL]) == 1.0
+
+
+def test_what_is_broken_or_cut_off_cannot_be_read() -> None:
+    malformed = ToolCall(call_id="2", name="add", parse_error="the arguments are not JSON")
+    assert Readable().score(trajectory("", malformed, ADD), [WITH_CALL]) == 0.0
+    assert Readable().score(trajectory("", MADE_UP), [WITH_CALL]) == 1.0  # made up, and yet readable
+    cut = {reason for reason in StopReason if not Readable().score(trajectory("x", stop_reason=reason), [WITH_CALL])}
+    assert cut == {"max_completion_tokens", "max_thinking_tokens", "max_context", "forged_role"}
 
 
 def test_one_reference_with_a_call_is_a_teacher_to_follow() -> None:
