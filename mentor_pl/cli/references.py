@@ -30,6 +30,7 @@ def check(
     against: list[Path] | None = None,
     judge: RewardComponent | None = None,
     tools: list[ToolBackend] | None = None,
+    final_tools: list[str] | None = None,
 ) -> bool:
     """Check a reference file: every line, duplicates, leaks, calls against their schemas; print statistics.
 
@@ -39,6 +40,7 @@ def check(
         judge: Judge each solution's final message too, for example Correct.
         tools: Run each call again with these backends; it must say what the solution says that it
             said.
+        final_tools: Tools whose call ends a solution, and whose arguments are its answer.
 
     Returns:
         True where nothing must be mended.
@@ -49,6 +51,7 @@ def check(
             against=against or [],
             judges=[] if judge is None else [judge],
             toolbox=toolbox if tools else None,
+            final_tools=final_tools or (),
         )
     _print_check(path, report, Console())
     return report.ok
@@ -91,6 +94,7 @@ def convert(
     output: Path,
     judge: RewardComponent | None = None,
     tools: list[ToolBackend] | None = None,
+    final_tools: list[str] | None = None,
     *,
     source: str,
 ) -> None:
@@ -102,6 +106,7 @@ def convert(
         judge: Judges each solution's final message; Correct unless given.
         tools: Run each call again with these backends; it must say what the solution says that it
             said.
+        final_tools: Tools whose call ends a solution, and whose arguments are its answer.
         source: The converter's name.
     """
     with closing(ToolBox(tools or [])) as toolbox:
@@ -111,6 +116,7 @@ def convert(
             output,
             judges=[judge or Correct()],
             toolbox=toolbox if tools else None,
+            final_tools=final_tools or (),
         )
     console = Console()
     console.print(f"{report.written} references ({report.share:.1%}) written to {output}", markup=False, soft_wrap=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from mentor_pl.files.trajectories import trajectory_from_row
 from mentor_pl.reference import Reference
-from mentor_pl.references.replay import replayed_outcome
+from mentor_pl.references.replay import as_trajectory, replayed_outcome
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import StopReason, Trajectory, TrajectoryGroup
 
@@ -20,17 +19,13 @@ def teacher_trajectory(reference: Reference, toolbox: ToolBox | None = None) -> 
         toolbox: Runs its calls again where the tools tell a final state or score; None where that
             is not wanted.
     """
-    row = {
-        "reference_id": reference.reference_id,
-        "messages": [message.to_openai() for message in reference.messages],
-        "finished": True,
-    }
-    trajectory = trajectory_from_row(row, f"reference {reference.reference_id!r}")
+    trajectory = as_trajectory(reference, () if toolbox is None else toolbox.final_tools)
+    if trajectory is None:
+        raise AssertionError(f"reference {reference.reference_id!r} has no solution")
     if toolbox is None:
         return trajectory
-    if last := trajectory.turns[-1].message.tool_calls:
-        handed_in = [call.arguments for call in last if call.name in toolbox.final_tools]
-        trajectory = replace(trajectory, stop_reason=StopReason.CALLED, submission=handed_in[-1] if handed_in else None)
+    if trajectory.turns[-1].message.tool_calls:
+        trajectory = replace(trajectory, stop_reason=StopReason.CALLED)
     if not toolbox.tells_state:
         return trajectory
     state, score = replayed_outcome(reference, toolbox)

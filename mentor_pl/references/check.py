@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import chain
@@ -86,6 +86,7 @@ def check_references(
     against: Sequence[Path] = (),
     judges: Sequence[RewardComponent] = (),
     toolbox: ToolBox | None = None,
+    final_tools: Collection[str] = (),
 ) -> CheckReport:
     """Read a reference file once and say what is in it. Per reference only three 8-byte digests are kept.
 
@@ -94,6 +95,7 @@ def check_references(
         against: Reference files that must not share a prompt with it: the evaluation sets.
         judges: Each must score every solution 1.0.
         toolbox: Runs every call again, where given.
+        final_tools: Tools whose call ends a solution; their arguments are its answer.
 
     Raises:
         DataFileError: A file cannot be read at all, or a line of `against` is bad.
@@ -101,7 +103,9 @@ def check_references(
     check = _Check(against)
     for where, reference in _references(path, check.report):
         check.take(where, reference)
-        if (judges or toolbox) and (fault := find_fault(reference, judges=judges, toolbox=toolbox)):
+        if (judges or toolbox) and (
+            fault := find_fault(reference, judges=judges, toolbox=toolbox, final_tools=final_tools)
+        ):
             check.fault(f"replay: {fault}", where)
     return check.report
 
@@ -188,7 +192,7 @@ class _Check:
         if _digest(question) in self._held_out:
             self.fault("the prompt is one of the evaluation files' too", where)
         if not answer:
-            self.warn("there is no answer: nothing can be judged right", where)
+            self.warn("there is no answer: Correct and TextAnswer have nothing to compare with", where)
         elif answer in question and re.search(rf"(?<![\w.]){re.escape(answer)}(?![\w]|\.\d)", question):
             self.warn("the answer stands in the prompt", f"{where}: {reference.answer!r}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -44,6 +44,7 @@ def convert(
     *,
     judges: Sequence[RewardComponent],
     toolbox: ToolBox | None = None,
+    final_tools: Collection[str] = (),
 ) -> ConversionReport:
     """Write the references of a source that hold when replayed.
 
@@ -54,6 +55,7 @@ def convert(
         judges: Each must score a reference's own solution 1.0.
         toolbox: Runs every call again, where given; a prompt with neither tools nor a solution is
             offered its tools.
+        final_tools: Tools whose call ends a solution; their arguments are its answer.
 
     Raises:
         DataFileError: The source is not what the converter is for, or yields nothing.
@@ -67,7 +69,10 @@ def convert(
             else:
                 if toolbox and not (piece.tools or piece.messages or piece.tool_calls):
                     piece = replace(piece, tools=toolbox.specs)
-                where, reason = f"{source}: reference {place}", find_fault(piece, judges=judges, toolbox=toolbox)
+                where, reason = (
+                    f"{source}: reference {place}",
+                    find_fault(piece, judges=judges, toolbox=toolbox, final_tools=final_tools),
+                )
                 if reason is None:
                     report.written += 1
                     yield piece

@@ -12,6 +12,7 @@ from mentor_pl.files.jsonl import Row
 from mentor_pl.files.references import reference_from_row
 from mentor_pl.files.tables import read_rows
 from mentor_pl.reference import Reference, group_by_prompt
+from mentor_pl.references.replay import with_expected_state
 from mentor_pl.rollout.world import World
 from mentor_pl.tools.toolbox import ToolBox
 
@@ -66,7 +67,10 @@ def read_prompts(path: Path, toolbox: ToolBox, *, answers_needed: bool = True) -
 
 
 def prompts_of(references: Iterable[Reference], world: World, *, source: str) -> list[Reference]:
-    """Return the prompts of references, each once, without the teacher's part of them.
+    """Return the prompts of references, each once.
+
+    The teacher's part stays where there is one: recorded tools answer from it, and rewards compare
+    with it. A state that only its calls lead to becomes the expected one.
 
     Args:
         references: Those of an environment, for example.
@@ -81,7 +85,8 @@ def prompts_of(references: Iterable[Reference], world: World, *, source: str) ->
     for first in firsts:
         for name in toolbox.missing(first):
             raise DataFileError(f"{source}: {first.reference_id!r} offers {name!r}; add the backend that runs it")
-    return [_unsolved(first, toolbox) for first in firsts]
+    expecting = (with_expected_state(first, toolbox) for first in firsts)
+    return [replace(first, tools=tuple(toolbox.offered(first))) for first in expecting]
 
 
 def _unsolved(reference: Reference, toolbox: ToolBox) -> Reference:

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from mentor_pl.messages import ToolResult
+from mentor_pl.files.trajectories import trajectory_from_row
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.base import RewardComponent
 from mentor_pl.tools.toolbox import ToolBox
-from mentor_pl.trajectory import Completion, StopReason, Trajectory, Turn
+from mentor_pl.trajectory import StopReason, Trajectory
 
 
-def as_trajectory(reference: Reference) -> Trajectory | None:
-    """Return the teacher's solution as if a student had sampled it; None where only its calls are known."""
-    turns: list[Turn] = []
-    for message in reference.messages:
-        if message.role == "assistant":
-            turns.append(Turn(completion=Completion(), message=message))
-        elif turns:
-            result = ToolResult(call_id=message.tool_call_id or "", content=message.content)
-            last = turns[-1]
-            turns[-1] = Turn(
-                completion=last.completion, message=last.message, tool_results=(*last.tool_results, result)
-            )
-    if not turns:
+def as_trajectory(reference: Reference, final_tools: Collection[str] = ()) -> Trajectory | None:
+    """Return the teacher's solution as if a student had sampled it; None where only its calls are known.
+
+    Args:
+        reference: With the solution.
+        final_tools: Tools whose call ends a trajectory; their arguments are its answer.
+    """
+    if not any(message.role == "assistant" for message in reference.messages):
         return None
-    return Trajectory(reference_id=reference.reference_id, turns=tuple(turns), stop_reason=StopReason.ANSWERED)
+    row = {
+        "reference_id": reference.reference_id,
+        "messages": [message.to_openai() for message in reference.messages],
+        "finished": True,
+    }
+    trajectory = trajectory_from_row(row, f"reference {reference.reference_id!r}")
+    last = trajectory.turns[-1].message.tool_calls
+    handed_in = [call.arguments for call in last if call.name in final_tools]
+    if not handed_in:
+        return trajectory
+    return replace(trajectory, stop_reason=StopReason.CALLED, submission=handed_in[-1])
 
 
 def find_fault(
-    reference: Reference, *, judges: Sequence[RewardComponent] = (), toolbox: ToolBox | None = None
+    reference: Reference,
+    *,
+    judges: Sequence[RewardComponent] = (),
+    toolbox: ToolBox | None = None,
+    final_tools: Collection[str] = (),
 ) -> str | None:
     """Say why a reference does not hold.
 
@@ -42,6 +51,7 @@ def find_fault(
             judge.
         toolbox: Runs its calls again where given; each must succeed, and say what the solution says
             that it said.
+        final_tools: Tools whose call ends a solution; their arguments are its answer.
 
     Returns:
         The cause in few words, the same for the same cause; None for a reference that holds.
@@ -52,13 +62,13 @@ def find_fault(
             return "a call is malformed"
         if call.name not in offered:
             return "a call names a tool that is not offered"
-    trajectory = as_trajectory(reference)
+    trajectory = as_trajectory(reference, final_tools)
     if toolbox is not None and (fault := _rerun(reference, trajectory, toolbox)):
         return fault
     if trajectory is None or not reference.answer:
         return None
-    if trajectory.turns[-1].message.tool_calls:
-        return "the solution ends with a tool call"
+    if trajectory.turns[-1].message.tool_calls and trajectory.submission is None:
+        return "the solution ends with a tool call; if it hands the answer in, name it in final_tools"
     for judge in judges:
         if judge.score(trajectory, [reference]) < 1.0:
             return f"{type(judge).__name__} does not hold"
@@ -73,8 +83,12 @@ def replayed_outcome(reference: Reference, toolbox: ToolBox) -> tuple[Any, float
 
 
 def with_expected_state(reference: Reference, toolbox: ToolBox) -> Reference:
-    """Let the teacher's calls say what state is expected, where the reference does not and the tools tell one."""
-    if not toolbox.tells_state or reference.expected_state is not None or not reference.tool_calls:
+    """Let the teacher's calls say what state is expected, where the reference does not and the tools tell one.
+
+    A teacher that answered without a call leaves the first state as it was.
+    """
+    solved = reference.tool_calls or reference.messages
+    if not toolbox.tells_state or reference.expected_state is not None or not solved:
         return reference
     return replace(reference, expected_state=replayed_outcome(reference, toolbox)[0])
 

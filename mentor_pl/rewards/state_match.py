@@ -14,17 +14,25 @@ from mentor_pl.trajectory import Trajectory
 class StateMatch(RewardComponent):
     """Compares the environment's final state with the one that is expected; the best match over all references counts.
 
+    A student that did not finish has reached nothing, unless `unfinished` says otherwise.
+
     Expected is a reference's `expected_state`, or, where it has none, the state that the teacher's
     calls lead to. Values are compared as JSON: 3 equals 3.0, keys have no order, true is not 1.
     """
 
-    def __init__(self, mode: Literal["exact", "share"] = "exact", ignore: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        mode: Literal["exact", "share"] = "exact",
+        ignore: list[str] | None = None,
+        unfinished: bool = False,
+    ) -> None:
         """Choose what is compared.
 
         Args:
             mode: "exact" pays 1 where all values agree; "share" pays the share of values that
                 agree, of those that either state has.
             ignore: Keys of objects, at any depth, that may differ: times, generated ids.
+            unfinished: Compare the state of a trajectory too that a budget or a forged role ended.
 
         Raises:
             ConfigError: The mode is not known.
@@ -32,6 +40,7 @@ class StateMatch(RewardComponent):
         if mode not in ("exact", "share"):
             raise ConfigError(f"StateMatch: mode is {mode!r}; it must be one of exact, share")
         self.mode = mode
+        self.unfinished = unfinished
         self._ignore = frozenset(ignore or ())
 
     def score(self, trajectory: Trajectory, references: Sequence[Reference]) -> float:
@@ -43,10 +52,10 @@ class StateMatch(RewardComponent):
         expected = [reference.expected_state for reference in references if reference.expected_state is not None]
         if not expected:
             raise RewardError(
-                f"StateMatch: reference {references[0].reference_id!r} has no expected_state, and no calls of a teacher that "
-                "lead to one; write `expected_state`, or give the class of the tools a method state()"
+                f"StateMatch: reference {references[0].reference_id!r} has no expected_state, and no solution of a teacher that "
+                "leads to one; write `expected_state`, or give the class of the tools a method state()"
             )
-        if trajectory.final_state is None:
+        if trajectory.final_state is None or not (trajectory.finished or self.unfinished):
             return 0.0
         return max(self._agreement(trajectory.final_state, state) for state in expected)
 

@@ -121,7 +121,9 @@ class Episode:
             return StopReason.ANSWERED
         if self.num_calls > self._max_tool_calls:
             return StopReason.MAX_TOOL_CALLS
-        return StopReason.MAX_TURNS if len(self._turns) + 1 >= self._max_turns else None
+        if len(self._turns) + 1 < self._max_turns or self._tools.may_end(message.tool_calls):
+            return None
+        return StopReason.MAX_TURNS
 
     def is_slow(self) -> bool:
         """Say whether the response may take long: a slow tool, or a user who has to be asked."""
@@ -161,13 +163,16 @@ class Episode:
         """
         waiting, self._waiting = self._last(), None
         turn = replace(waiting, tool_results=response.results, follow_up=response.follow_up)
+        in_last_turn = len(self._turns) + 1 >= self._max_turns and bool(turn.message.tool_calls)
+        if in_last_turn and not self._hands_in(turn):
+            turn = replace(turn, tool_results=())  # declared only, and too late to be mended: nothing was run
         self._turns.append(turn)
         if looked_up:
             self._unseen += turn.message.tool_calls
         if response.lost:
             self.stop_reason = StopReason.INFRASTRUCTURE
             return
-        for call, result in zip(turn.message.tool_calls, turn.tool_results, strict=True):
+        for call, result in zip(turn.message.tool_calls, turn.tool_results, strict=bool(turn.tool_results)):
             if result.status is ToolStatus.INFRASTRUCTURE:
                 self.stop_reason = StopReason.INFRASTRUCTURE
                 return
@@ -175,10 +180,17 @@ class Episode:
                 self.stop_reason = StopReason.CALLED
                 if call.name in self._final_tools:
                     self._submission = call.arguments
+        if in_last_turn and self.stop_reason is None:
+            self.stop_reason = StopReason.MAX_TURNS
         if not turn.message.tool_calls:
             self._num_follow_ups += self._num_follow_ups < len(self.reference.follow_ups)
             if response.follow_up is None:
                 self.stop_reason = StopReason.ANSWERED
+
+    def _hands_in(self, turn: Turn) -> bool:
+        """Say whether a last turn's calls count: all succeeded, or one is a final tool's, so that others may have run."""
+        final = any(call.name in self._final_tools for call in turn.message.tool_calls)
+        return final or all(result.ok for result in turn.tool_results)
 
     def _last(self) -> Turn:
         if self._waiting is None:

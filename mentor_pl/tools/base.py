@@ -56,6 +56,9 @@ class ToolBackend(ABC):
     tells_state: bool = False
     """True where sessions have a `state` or a `score`. Such a session is opened for every trajectory, called or not."""
 
+    final: bool = False
+    """True where every call that succeeds ends the trajectory, and nothing is run: such calls count in the last turn, too."""
+
     per_prompt: bool = False
     """True where the tools differ from prompt to prompt: `specs_for` then says which there are."""
 

@@ -23,6 +23,7 @@ class DeclaredTools(PromptTools):
     """
 
     parallel = True
+    final = True
 
     def session(self, reference: Reference | None = None) -> AbstractContextManager[ToolSession]:
         """Open a session for the tools of a prompt; calls share nothing."""

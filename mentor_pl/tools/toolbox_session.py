@@ -79,6 +79,12 @@ class ToolBoxSession:
         """Say whether a call waits on something remote; False for an unknown tool, which never runs."""
         return call.name in self._owners and self._owners[call.name][1].slow
 
+    def may_end(self, calls: Sequence[ToolCall]) -> bool:
+        """Say whether the calls of a turn can end the trajectory: one is a final tool's, or all are declared only."""
+        known = [self._owners[call.name][1] for call in calls if call.name in self._owners]
+        declared = bool(calls) and len(known) == len(calls) and all(backend.final for backend in known)
+        return declared or any(call.name in self._final_tools for call in calls)
+
     def state(self) -> Any:
         """Return the final state as JSON: the one that a backend tells, or those of several by class name."""
         states = {

@@ -15,11 +15,14 @@ from mentor_pl.reference import Reference
 from mentor_pl.references.collect import Sampling
 from mentor_pl.references.openai_teacher import OpenAITeacher
 from mentor_pl.references.prompts import prompts_of
+from mentor_pl.rewards.call_match import CallMatch
 from mentor_pl.rewards.program import RewardProgram, RewardTerm
 from mentor_pl.rewards.text_answer import TextAnswer
 from mentor_pl.rollout.user import User
 from mentor_pl.rollout.world import World
+from mentor_pl.tools.declared import DeclaredTools
 from mentor_pl.tools.functions import PythonFunctions
+from mentor_pl.tools.replayed import ReplayedTools
 from mentor_pl.tools.toolbox import ToolBox
 from tests.unit.references import misbehaving_endpoint as bad
 
@@ -97,6 +100,40 @@ def test_prompts_of_one_wording_are_several_where_the_user_wants_something_else(
             "b",
         ]
         assert [r.reference_id for r in prompts_of(asked, World(toolbox=toolbox), source="s")] == ["a"]
+
+
+def transcript(**more):
+    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"up": "Seine"}'}}
+    tools = [{"name": "look", "parameters": {"type": "object", "properties": {"up": {"type": "string"}}}}]
+    messages = [
+        {"role": "user", "content": "How long is the Seine?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "777 km"},
+        says("777 km"),
+    ]
+    return {"id": "t", "messages": messages, "tools": tools, **more}, call
+
+
+@pytest.mark.parametrize(("backend", "ends"), [(ReplayedTools, 3), (DeclaredTools, 2)])
+def test_recorded_results_and_expected_calls_are_the_earlier_teachers(tmp_path, backend, ends):
+    row, call = transcript()
+    path, output = tmp_path / "transcripts.jsonl", tmp_path / "refs.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+
+    def act(handler):
+        last = handler.server.requests[-1]["messages"][-1]
+        done = {"role": "assistant", "content": f"It is {last['content']} long."}
+        handler.send(bad.completion(done if last["role"] == "tool" else {**says(""), "tool_calls": [call]}))
+
+    reward = RewardProgram(terms=[RewardTerm(name="calls", component=CallMatch(), weight=1.0, success=True)])
+    with bad.endpoint(act) as server:
+        teacher = OpenAITeacher(model="m", base_url=server.url, api_key_env="")
+        environment = Environment(references=str(path), tools=[backend()], reward=reward)
+        collect(output, teacher, environment=environment, sampling=Sampling(concurrency=1))
+    [kept] = read_references(output)
+    assert len(kept.messages) == ends
+    if backend is ReplayedTools:
+        assert [message.content for message in kept.messages[1:]] == ["777 km", "It is 777 km long."]
 
 
 @pytest.mark.parametrize(

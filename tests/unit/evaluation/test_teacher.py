@@ -51,6 +51,19 @@ def test_the_teachers_calls_say_which_state_is_expected_and_reach_it():
     assert [StateMatch().score_group(group) for group in groups] == [[1.0]] * 16
 
 
+def test_a_teacher_that_answers_without_a_call_leaves_the_first_state():
+    first = {"orders": {"1": {"item": "mug", "status": "open"}}}
+    answered = dataclasses.replace(
+        reference(""), tool_calls=(), messages=(Message(role="assistant", content="No."),), initial_state=first
+    )
+    toolbox = ToolBox([PythonFunctions(f"{SHOP / 'shop.py'}:Shop")])
+    try:
+        assert with_expected_state(answered, toolbox).expected_state == first
+        assert with_expected_state(dataclasses.replace(answered, messages=()), toolbox).expected_state is None
+    finally:
+        toolbox.close()
+
+
 def test_a_solution_that_ends_with_a_final_tool_hands_its_arguments_in():
     call = ToolCall(call_id="c", name="submit", arguments={"text": "6"})
     solved = dataclasses.replace(reference(""), messages=(Message(role="assistant", tool_calls=(call,)),))

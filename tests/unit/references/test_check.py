@@ -77,7 +77,7 @@ def test_faults_are_found(tmp_path, second, kind):
     [
         (row(1, id="x"), "a solution stands twice"),
         (row(2, prompt="2 + 100 is 102, is it not?"), "the answer stands in the prompt"),
-        (row(2, answer=""), "there is no answer: nothing can be judged right"),
+        (row(2, answer=""), "there is no answer: Correct and TextAnswer have nothing to compare with"),
         (row(2, tool_calls=[]), "the teacher calls no tool"),
     ],
 )

@@ -278,7 +278,10 @@ def replaced(**changes):
         (SUM, None),
         (replaced(answer="4"), "Correct does not hold"),
         (replaced(tools=()), "a call names a tool that is not offered"),
-        (replaced(messages=SUM.messages[:1]), "the solution ends with a tool call"),
+        (
+            replaced(messages=SUM.messages[:1]),
+            "the solution ends with a tool call; if it hands the answer in, name it in final_tools",
+        ),
         (
             replaced(messages=(SUM.messages[0], Message(role="tool", content="4", tool_call_id="c"), SUM.messages[2])),
             "add gives another result when run again",
@@ -292,6 +295,14 @@ def replaced(**changes):
 )
 def test_replaying_finds_what_does_not_hold(toolbox, reference, fault):
     assert find_fault(reference, judges=[Correct()], toolbox=toolbox) == fault
+
+
+def test_a_solution_may_end_with_a_final_tool(toolbox):
+    handing_in = Message(role="assistant", tool_calls=(ToolCall(call_id="c", name="add", arguments={"a": 1, "b": 2}),))
+    for answer, fault in (('{"a": 1, "b": 2}', None), ("4", "Correct does not hold")):
+        reference = replaced(messages=(handing_in,), tool_calls=handing_in.tool_calls, answer=answer)
+        judges = [Correct(judge="exact")]
+        assert find_fault(reference, judges=judges, toolbox=toolbox, final_tools=["add"]) == fault
 
 
 def test_only_what_holds_is_written(tmp_path):

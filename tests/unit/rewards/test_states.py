@@ -35,6 +35,13 @@ def test_states_are_compared_as_json(reached, expected, exact, share):
         assert StateMatch(mode).score(ending_in(reached), [expecting(expected)]) == pytest.approx(score)
 
 
+def test_a_student_that_did_not_finish_has_reached_nothing():
+    for reason in StopReason:
+        reached = replace(trajectory("x", stop_reason=reason), final_state={"a": 1})
+        assert StateMatch().score(reached, [expecting({"a": 1})]) == float(reached.finished)
+        assert StateMatch(unfinished=True).score(reached, [expecting({"a": 1})]) == 1.0
+
+
 def test_what_may_differ_is_ignored_at_any_depth_and_the_best_reference_counts():
     match = StateMatch(ignore=["time"])
     reached = ending_in({"orders": [{"id": 7, "time": 12}], "time": 3})

@@ -152,6 +152,19 @@ def test_a_final_tool_ends_the_trajectory_with_its_arguments_as_the_answer():
     assert trajectory.submission == {"by": 3}
 
 
+def test_a_final_tool_hands_the_answer_in_in_the_last_turn_too():
+    for amounts, reason, submission in (((3,), "called", {"by": 3}), (("x",), "max_turns", None)):
+        loop = episode(max_turns=1, final_tools=["count"])
+        message = counts(*amounts)
+        if reason == "max_turns":
+            message = Message(role="assistant", tool_calls=(ToolCall(call_id="c0", name="count", parse_error="no"),))
+        assert loop.take(message)
+        loop.resume(loop.respond())
+        trajectory = loop.finish()
+        assert (trajectory.stop_reason, trajectory.submission) == (reason, submission)
+        assert len(trajectory.tool_results) == 1  # others of the turn may have run
+
+
 def test_a_malformed_call_of_a_final_tool_hands_nothing_in():
     loop = episode(final_tools=["count"])
     loop.take(Message(role="assistant", tool_calls=(ToolCall(call_id="c0", name="count", parse_error="not JSON"),)))

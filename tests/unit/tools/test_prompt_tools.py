@@ -61,6 +61,25 @@ def test_a_call_that_fits_its_schema_ends_the_trajectory():
     assert (trajectory.stop_reason, trajectory.finished, trajectory.submission) == (StopReason.CALLED, True, None)
 
 
+@pytest.mark.parametrize(
+    ("calls", "reason", "results"),
+    [
+        ([call(city="Rome")], "called", 1),
+        ([call(city="Rome"), call("c1", city="Bern")], "called", 2),
+        ([call(town="Rome")], "max_turns", 0),
+        ([call(city="Rome"), call("c1", town="Bern")], "max_turns", 0),
+        ([call(city="Rome"), call("c1", name="other")], "max_turns", 0),
+    ],
+)
+def test_calls_that_fit_end_the_last_turn_too_and_one_that_does_not_comes_too_late(calls, reason, results):
+    box = ToolBox([DeclaredTools()])
+    loop = Episode(reference=prompt(CITY), sample_index=0, toolbox=box, max_turns=1, max_tool_calls=4)
+    if loop.take(Message(role="assistant", tool_calls=tuple(calls))):
+        loop.resume(loop.respond())
+    trajectory = loop.finish()
+    assert (trajectory.stop_reason, len(trajectory.tool_results)) == (reason, results)
+
+
 def test_a_schema_that_is_none_is_refused_before_anything_runs():
     with pytest.raises(ConfigError, match="tool 'weather': its parameters are not JSON Schema"):
         ToolBox([DeclaredTools()]).missing(prompt({"type": "object", "required": 3}))
