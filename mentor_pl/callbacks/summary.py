@@ -64,7 +64,7 @@ class RunSummary(Callback):
         if not console.is_terminal:  # a log file is not 80 columns wide
             console = Console(width=120)
         try:
-            console.print(summary_table(summary))
+            console.print(summary_table(summary, width=console.width))
         except Exception as failure:  # the terminal's encoding, a closed pipe: never worth the student, exported next
             _log.warning("the summary cannot be printed: %s; it is in %s", failure, folder / "summary.json")
 
@@ -79,20 +79,53 @@ class RunSummary(Callback):
         self._evaluated_step = state_dict.get("evaluated_step", -1)
 
 
-def summary_table(summary: Mapping[str, Scores]) -> Table:
-    """Lay `{"before", "after", "teacher"}` out as a table, a row per split."""
+def summary_table(summary: Mapping[str, Scores], *, width: int = 120) -> Table:
+    """Lay `{"before", "after", "teacher"}` out as a table.
+
+    Args:
+        summary: Metrics by split, of each.
+        width: Characters of a line. A row per split where its metrics have room, else a row per
+            metric.
+    """
+    titles = columns(summary["after"])
+    room = max(map(len, summary["after"]), default=0) + sum(_narrowest(title) + 3 for title in titles.values()) + 4
+    return _by_split(summary, titles) if room <= width else _by_metric(summary, titles)
+
+
+def _narrowest(title: str) -> int:
+    """Return the width at which a column can still be read: no word of its title is cut, nor a value with its arrow."""
+    return max(len("0.00 →"), *map(len, title.split()))
+
+
+def _by_split(summary: Mapping[str, Scores], titles: Mapping[str, str]) -> Table:
     table = Table(title="The student before → after training (teacher)", title_justify="left")
     table.add_column("split", style="bold")
-    titles = columns(summary["after"])
     for title in titles.values():
         table.add_column(escape(title), justify="right")
     for split in summary["after"]:
-        cells = [escape(split)]
-        for name in titles:
-            values = [shown(summary[who].get(split, {}), name) for who in ("before", "after", "teacher")]
-            cells.append(f"{values[0]} → [bold]{values[1]}[/] ({values[2]})")
-        table.add_row(*cells)
+        measured = [_values(summary, split, name) for name in titles]
+        table.add_row(
+            escape(split), *(f"{before} → [bold]{after}[/] ({teacher})" for before, after, teacher in measured)
+        )
     return table
+
+
+def _by_metric(summary: Mapping[str, Scores], titles: Mapping[str, str]) -> Table:
+    table = Table(title="The student before and after training, and its teacher", title_justify="left")
+    table.add_column("split", style="bold")
+    table.add_column("metric")
+    for title in ("before", "after", "teacher"):
+        table.add_column(title, justify="right")
+    for split, measured in summary["after"].items():
+        for place, name in enumerate(name for name in titles if name in measured):
+            before, after, teacher = _values(summary, split, name)
+            table.add_row("" if place else escape(split), escape(titles[name]), before, f"[bold]{after}[/]", teacher)
+        table.add_section()
+    return table
+
+
+def _values(summary: Mapping[str, Scores], split: str, name: str) -> list[str]:
+    return [shown(summary[who].get(split, {}), name) for who in ("before", "after", "teacher")]
 
 
 def _data(trainer: Trainer) -> MentorDataModule:

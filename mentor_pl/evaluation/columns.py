@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 Scores = Mapping[str, Mapping[str, float]]
@@ -34,7 +35,7 @@ def columns(*tables: Scores) -> dict[str, str]:
 
     First the accuracy or success (without either the reward), mean@k, pass@k and pass^k, then the
     terms of the reward, how tools are used, and metrics of one's own. Intervals have no column:
-    they belong to their metric.
+    they belong to their metric. A term that is called what another column is called has its whole name.
 
     Args:
         tables: Whose splits are shown.
@@ -49,7 +50,9 @@ def columns(*tables: Scores) -> dict[str, str]:
     own = [name for name in measured if name not in taken and not name.startswith("score/")]
     lost = ["infrastructure"] if any(row.get("infrastructure") for row in rows) else []
     names = [*([first] if first in measured else []), *several, *terms, *tools, *own, *lost]
-    return {name: _TOOL_USE.get(name, name.removeprefix("score/")) for name in names}
+    titles = {name: _TOOL_USE.get(name, name.removeprefix("score/")) for name in names}
+    number = Counter(title.replace("_", " ") for title in titles.values())
+    return {name: name if number[title.replace("_", " ")] > 1 else title for name, title in titles.items()}
 
 
 def _is_shown(term: str, rows: Iterable[Mapping[str, float]]) -> bool:

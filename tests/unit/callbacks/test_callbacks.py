@@ -182,6 +182,9 @@ def test_the_summary_compares_before_after_and_teacher(run):
     assert summary["before"] != summary["after"]
     table = summary_table(summary)
     assert (len(table.columns), len(table.rows)) == (6, 2)
+    narrow = summary_table(summary, width=40)  # a row per metric, of each split
+    assert [column.header for column in narrow.columns] == ["split", "metric", "before", "after", "teacher"]
+    assert len(narrow.rows) == 10
 
 
 def test_a_run_resumed_behind_its_last_evaluation_does_not_evaluate_again(monkeypatch):

@@ -29,6 +29,17 @@ def test_a_task_without_answers_shows_success_its_terms_and_no_accuracy():
     assert list(columns({"held_out": shop})) == ["success", "score/state", "score/tool_match", "tool_match", "own/a"]
 
 
+def test_a_term_that_is_called_like_another_column_is_told_apart():
+    row = {"success": 0.5, "score/calls": 0.4, "score/tool_match": 0.3, "tool_match": 0.1, "calls_per_task": 2.0}
+    assert columns({"held_out": row}) == {
+        "success": "success",
+        "score/calls": "score/calls",
+        "score/tool_match": "score/tool_match",
+        "tool_match": "tool_match",
+        "calls_per_task": "calls_per_task",
+    }
+
+
 def test_splits_of_two_kinds_are_compared_by_what_both_have():
     assert headline([EMBEDDED, {"success": 0.5}, {"finished": 1.0}]) == "success"
     assert headline([EMBEDDED, EMBEDDED]) == "accuracy"
