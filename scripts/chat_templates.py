@@ -28,7 +28,7 @@ _SPECIAL = re.compile(
     r"""<\|[^<>|\s'"]{1,40}\|>|<\|"\|>|<｜[^<>｜\s]{1,40}｜>|\[/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|ARGS|CALL_ID|"""
     r"""SYSTEM_PROMPT|THINK|MODEL_SETTINGS)\]|</?(?:start_of_turn|end_of_turn|end_of_utterance|think|tool_call|tool_response|"""
     r"""arg_key|arg_value|minimax:tool_call|seed:[a-z_]+|beginning_of_sentence|end_of_sentence|assistant|user|system)>|"""
-    r"""<\|?(?:turn|channel|tool|tool_call|tool_response|tool_result)\|?>|\[e~\[|\]~b\]|\]~!b\["""
+    r"""<\|?(?:turn|channel|tool|tool_call|tool_response|tool_result)\|?>|\[e~\[|\]~b\]|\]~!b\[|\[\|\/?[a-z_]{1,30}\|\]"""
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from importlib.resources import files
 from itertools import product
@@ -9,7 +10,7 @@ from itertools import product
 from transformers import PreTrainedTokenizerBase
 
 from mentor_pl.chat.detection import Detected, detect
-from mentor_pl.chat.template import ConversationTemplate
+from mentor_pl.chat.template import MARK, ConversationTemplate
 from mentor_pl.chat.tokens import PieceEncoder
 from mentor_pl.errors import ChatFormatError
 from mentor_pl.messages import Message
@@ -40,7 +41,8 @@ def choose(tokenizer: PreTrainedTokenizerBase, encoder: PieceEncoder | None = No
         ChatFormatError: None of these can be used.
     """
     encoder = encoder or PieceEncoder(tokenizer)
-    given = own_template(tokenizer)
+    own = own_template(tokenizer)
+    given = with_header(tokenizer, encoder, own) if own else None
     failure: ChatFormatError | None = None
     for source in _candidates(tokenizer, encoder, given):
         try:
@@ -65,8 +67,39 @@ def own_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return template or None
 
 
+def with_header(tokenizer: PreTrainedTokenizerBase, encoder: PieceEncoder, source: str) -> str:
+    """Return a template that ends a prompt with the header of the next assistant turn.
+
+    A template that ignores `add_generation_prompt` leaves the header to the student, who would then
+    speak as the template does. It gets the header that its past turns have.
+
+    Args:
+        tokenizer: The student's.
+        encoder: Of that tokenizer.
+        source: Jinja source.
+    """
+    template = ConversationTemplate(tokenizer, encoder, source)
+    ask = Message(role="user", content="probe_question")
+    try:
+        asked, unasked = (template.render([ask], add_generation_prompt=prompt).text for prompt in (True, False))
+        said = Message(role="assistant", content=MARK)
+        answered = template.render([ask, said], add_generation_prompt=False).text
+    except ChatFormatError:
+        return source
+    header, mark, _ = answered.removeprefix(asked).partition(MARK)
+    if asked != unasked or not answered.startswith(asked) or not mark or not header.strip():
+        return source
+    return f"{source.removesuffix(chr(10))}{{% if add_generation_prompt %}}{{{{ {json.dumps(header, ensure_ascii=False)} }}}}{{% endif %}}"
+
+
 def with_tools_as_text(
-    source: str, *, tools_in_user_turn: bool, contents_in_parts: bool, tools_left: str = "none"
+    source: str,
+    *,
+    tools_in_user_turn: bool,
+    contents_in_parts: bool,
+    tools_left: str = "none",
+    system_always: bool = False,
+    keyed_from_value: bool = False,
 ) -> str:
     """Return a template in which tools, calls and results are text of the given template's turns.
 
@@ -76,8 +109,13 @@ def with_tools_as_text(
         contents_in_parts: Give contents as lists of parts, as templates of vision models want them.
         tools_left: What the template is given for its tools, in Jinja: some fail at `none`, some
             show an empty list.
+        system_always: Begin with a system turn, empty where there is nothing to say in it.
+        keyed_from_value: Give messages the keys `from` and `value` in place of `role` and
+            `content`, and call the speakers "human" and "gpt".
     """
     flags = {"tools_in_user_turn": tools_in_user_turn, "contents_in_parts": contents_in_parts}
+    flags |= {"system_always": True} if system_always else {}
+    flags |= {"keyed_from_value": True} if keyed_from_value else {}
     head = "".join(f"{{%- set {name} = {str(value).lower()} -%}}\n" for name, value in flags.items())
     if tools_left != "none":
         return f"{head}{shipped_template('tools_as_text')}{{%- set tools = {tools_left} -%}}\n{source}"
@@ -97,7 +135,7 @@ def hermes_template(tokenizer: PreTrainedTokenizerBase, own: str | None) -> str:
     if _has_chatml(tokenizer):
         return shipped_template("hermes")
     encoder = PieceEncoder(tokenizer)
-    own_turns = _own_turns(tokenizer, encoder, own) if own else ()
+    own_turns = _own_turns(tokenizer, encoder, with_header(tokenizer, encoder, own)) if own else ()
     for source in (*own_turns, *_plain_turns(tokenizer)):
         try:
             detect(tokenizer, encoder, source)
@@ -131,14 +169,21 @@ def _adapted(own: str) -> Iterator[str]:
                 f"{{%- set tools_wanted = '{wanted}' -%}}\n{{%- set arguments_as_text = {str(as_text).lower()} -%}}\n"
             )
             yield head + shipped_template("adapted") + own
+    yield "{%- set ids_hold_names = true -%}\n" + shipped_template("adapted") + own
 
 
 def _own_turns(tokenizer: PreTrainedTokenizerBase, encoder: PieceEncoder, own: str) -> Iterator[str]:
     """Yield the template with tools as text in every form in which it shows what it is given."""
-    for tools_left, in_parts, in_user_turn in product(("none", "[]"), (False, True), (False, True)):
-        source = with_tools_as_text(
-            own, tools_in_user_turn=in_user_turn, contents_in_parts=in_parts, tools_left=tools_left
-        )
+    forms = product(("none", "[]"), (False, True), (False, True))
+    usual = (
+        with_tools_as_text(own, tools_in_user_turn=in_user_turn, contents_in_parts=in_parts, tools_left=tools_left)
+        for tools_left, in_parts, in_user_turn in forms
+    )
+    rare = (
+        with_tools_as_text(own, tools_in_user_turn=False, contents_in_parts=False, **{wanted: True})
+        for wanted in ("system_always", "keyed_from_value")
+    )
+    for source in (*usual, *rare):
         template = ConversationTemplate(tokenizer, encoder, source)
         ask = [Message(role="system", content="probe_system"), Message(role="user", content="probe_question")]
         try:

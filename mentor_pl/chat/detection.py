@@ -41,7 +41,7 @@ def _call(index: int, **arguments: object) -> ToolCall:
     return ToolCall(call_id=f"call_{index}", name=PROBE_TOOL.name, arguments=arguments)
 
 
-_PLAIN = (_call(0, value=12),)
+_PLAIN = (_call(0, value=12, text="a"),)
 _PROBES: tuple[tuple[ToolCall, ...], ...] = (
     _PLAIN,
     (_call(0, text='12 "é"\n😀', flag=True, items=[{"a": {"b": [1, 2.5]}}]),),

@@ -19,10 +19,10 @@ from transformers import PreTrainedTokenizerBase
 
 from mentor_pl.chat.call_ids import CallIds, earlier_calls, given_id, with_id_slots
 from mentor_pl.chat.choice import choose
-from mentor_pl.chat.detection import Detected
+from mentor_pl.chat.detection import PROBE_TOOL, Detected
 from mentor_pl.chat.slots import Followed, fill_slots
 from mentor_pl.chat.stops import model_stops
-from mentor_pl.chat.thoughts import in_thought, split_thought
+from mentor_pl.chat.thoughts import ThoughtTags, in_thought, split_thought
 from mentor_pl.chat.tokens import PieceEncoder
 from mentor_pl.errors import ChatFormatError
 from mentor_pl.messages import Message, ToolCall, ToolResult, ToolSpec
@@ -71,6 +71,7 @@ class ChatProtocol:
         self._detected: Detected = choose(tokenizer, self._encoder)
         self.format = self._detected.form
         self._shape = self._detected.shape
+        self._thought_after_results = self._shape.thought_behind(self._after_calls((PROBE_TOOL.name,)))
         self.stop_token_ids = self._stops((*model_stops(tokenizer), *stop_token_ids))
         """Tokens that end a turn: the template's, the tokenizer's and the model's."""
 
@@ -93,15 +94,17 @@ class ChatProtocol:
         rendered = self._detected.template.render(messages, tools, add_generation_prompt=True)
         return self._encoder.encode(rendered.pieces())
 
-    def assistant_ids(self, message: Message, *, first_index: int = 0) -> tuple[int, ...]:
+    def assistant_ids(self, message: Message, *, first_index: int = 0, after_results: bool = False) -> tuple[int, ...]:
         """Return the tokens a student would have sampled for this message, the stop token included (for supervised training).
 
         Args:
             message: Of an assistant.
             first_index: Number of calls made earlier in the conversation: some families count them.
+            after_results: The turn follows tools' results: some templates open a thought there.
         """
         end = self._detected.call_end if message.tool_calls else self._shape.spoken_end
-        rendered = self._shape.turn(message, end=end, before=self._earlier(first_index) if message.tool_calls else ())
+        before = self._earlier(first_index) if message.tool_calls else ()
+        rendered = self._shape.turn(message, end=end, before=before, thought=self._thought(after_results))
         pieces = [*rendered.pieces(), *fill_slots(end, ())]
         return self._encoder.encode(pieces, before="text")
 
@@ -159,20 +162,29 @@ class ChatProtocol:
             fill_slots(self._shape.after_words(end), [content]), before="end_of_turn", last_token=end
         )
 
-    def parse(self, token_ids: Sequence[int], *, first_index: int = 0, tools: Sequence[ToolSpec] = ()) -> ParsedTurn:
+    def parse(
+        self,
+        token_ids: Sequence[int],
+        *,
+        first_index: int = 0,
+        tools: Sequence[ToolSpec] = (),
+        after_results: bool = False,
+    ) -> ParsedTurn:
         """Read a sampled turn.
 
         Args:
             token_ids: As sampled; a stop token at the end is dropped.
             first_index: Number of calls made earlier in the trajectory.
             tools: As offered: formats that write arguments without types look them up there.
+            after_results: The turn follows tools' results.
         """
+        tags = self._thought(after_results)
         ids = list(token_ids)
         if ids and ids[-1] in self.stop_token_ids:
             ids.pop()
         text = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         apart = self.format.split_reasoning(text)
-        reasoning, spoken = apart or split_thought(text, self._shape.thought)
+        reasoning, spoken = apart or split_thought(text, tags)
         content, calls = self.format.parse(
             self._shape.words(spoken), first_index=first_index, tools={tool.name: tool for tool in tools}
         )
@@ -180,7 +192,7 @@ class ChatProtocol:
         return ParsedTurn(
             message=message,
             forged=self.format.is_forged(text),
-            thinking=in_thought(text, self._shape.thought) if apart is None else bool(reasoning) and not spoken.strip(),
+            thinking=in_thought(text, tags) if apart is None else bool(reasoning) and not spoken.strip(),
             num_thinking_tokens=self._num_thinking_tokens(ids, text, spoken),
         )
 
@@ -225,6 +237,9 @@ class ChatProtocol:
         owners = {call_id: i for i, call_id in enumerate(given)} | {call_id: i for i, call_id in enumerate(ids)}
         pieces, others = (self._after_calls(names, number) for number in (first_index, first_index + 1))
         return tuple(with_id_slots(pieces, others, owners, first_slot=len(names))), ids
+
+    def _thought(self, after_results: bool) -> ThoughtTags:
+        return self._thought_after_results if after_results else self._shape.thought
 
     def _earlier(self, number: int) -> list[Message]:
         """Messages with so many calls, where that changes what the template writes."""

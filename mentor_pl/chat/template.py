@@ -165,8 +165,8 @@ class ConversationTemplate:
             text = self._apply(rows, specs or None, add_generation_prompt)
         except _FAILURES as failure:
             try:
-                # Some templates go through the tools without asking whether there are any.
-                text = self._apply(rows, specs, add_generation_prompt)
+                # Some templates go through the tools without asking whether there are any, or read what schemas may leave out.
+                text = self._apply(rows, _completed(specs), add_generation_prompt)
             except _FAILURES:
                 if as_written and ids != ids_of_calls(messages, as_written=False):
                     # Mistral's templates refuse ids that are not nine characters long.
@@ -180,6 +180,16 @@ class ConversationTemplate:
             rows, tools=specs, chat_template=self.source, add_generation_prompt=add_generation_prompt, tokenize=False
         )
         return str(text)
+
+
+def _completed(schema: Any) -> Any:
+    """Return a schema in which objects say that they may have further properties, which is what they mean by not saying it."""
+    if isinstance(schema, list):
+        return [_completed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    more = {} if schema.get("type") != "object" or "additionalProperties" in schema else {"additionalProperties": {}}
+    return {key: _completed(value) for key, value in schema.items()} | more
 
 
 def _num_answered(rows: Sequence[dict[str, Any]]) -> int:

@@ -10,16 +10,13 @@ from dataclasses import replace
 from mentor_pl.chat.formats.markers import loose
 from mentor_pl.chat.slots import Followed, fill_slots, slot, split_at_slots
 from mentor_pl.chat.template import MARK, ConversationTemplate, Rendered
-from mentor_pl.chat.thoughts import ThoughtTags, split_thought
+from mentor_pl.chat.thoughts import ThoughtTags, learn_tags, shared_start, split_thought
 from mentor_pl.chat.tokens import PieceEncoder
 from mentor_pl.errors import ChatFormatError
 from mentor_pl.messages import Message, ToolCall
 
 _USER = Message(role="user", content="probe_user")
 _THOUGHT = "\ue003"
-_LAST_TAG = re.compile(r"(<[^<>]*>?[^<>\s]*|\[[^\[\]]*\]|[^\s<>]+)\s*\Z")
-_FIRST_TAG = re.compile(r"\s*(<[^<>]*>|\[[^\[\]]*\]|[^\s<>]+)")
-_KNOWN_THOUGHTS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<|START_THINKING|>", "<|END_THINKING|>"))
 
 
 class TurnShape:
@@ -43,30 +40,44 @@ class TurnShape:
         self._opening = self.header[self.header.rindex(tokens[-1]) :].strip() if tokens else ""
         self.spoken_end = self._spoken_end(eos_token)
         """Token that ends a turn without calls."""
-        self.thought = self._thought_tags()
+        self.thought = learn_tags(
+            self._thinking_turn(_THOUGHT), self.header, self._encoder.added, thought=_THOUGHT, words=MARK
+        )
         self._lead, self._tail = self._around_words()
 
-    def turn(self, message: Message, *, end: str | None = None, before: Sequence[Message] = ()) -> Rendered:
+    def turn(
+        self,
+        message: Message,
+        *,
+        end: str | None = None,
+        before: Sequence[Message] = (),
+        thought: ThoughtTags | None = None,
+    ) -> Rendered:
         """Return what a student would have sampled for this message.
 
         Args:
             message: Of an assistant.
             end: The token that ends it: the text is cut there.
             before: What follows the question and comes before it.
+            thought: As the header before the turn leaves it; by default that behind a question.
         """
-        if message.reasoning and self.thought.closed:
+        thought = thought or self.thought
+        if message.reasoning and thought.closed:
             message = replace(message, reasoning="")
         rendered = self._template.render([_USER, *before, message], add_generation_prompt=False)
         header = self.header
         if before:
             header = self._template.render([_USER, *before], add_generation_prompt=True).text
         # Some templates put more into the header of a past turn than into that of the next one, or less.
-        start = _shared_start(header, rendered.text)
+        start = shared_start(header, rendered.text)
         text, contents = self._without_header(rendered.text[start:], header), rendered.contents
         if end is not None and end in text:
             text = text[: text.rindex(end)]
-        thought = self.thought
-        empty = re.match(rf"(\s*{re.escape(thought.open)}\s*)?{re.escape(thought.close)}\s*", text)
+        if thought.opened and not self.thought.opened:
+            text = text.lstrip().removeprefix(thought.blank_open.strip()).lstrip("\n")
+        elif self.thought.opened and not thought.opened and thought.close in text:
+            text = thought.blank_open + text
+        empty = re.match(rf"(\s*{re.escape(thought.open)}\s*)?\s*{re.escape(thought.close)}\s*", text)
         if thought.closed and empty and not empty[1]:
             # The next header closes the thought that a past turn closes itself.
             text = text.lstrip().removeprefix(thought.close)
@@ -86,6 +97,16 @@ class TurnShape:
             if again := re.match(rf"\s*{loose(header[start:])}", text):
                 return text[again.end() :]
         return text
+
+    def thought_behind(self, following: Sequence[Followed]) -> ThoughtTags:
+        """Return the tags as a header leaves them: some templates open a thought behind tools' results only, or only behind a question.
+
+        Args:
+            following: What follows a turn, through the next header.
+        """
+        header = next((piece for piece in reversed(following) if isinstance(piece, str)), "").rstrip()
+        alike = bool(self._opening) and header.endswith(self._opening)
+        return replace(self.thought, opened=self.thought.opened if alike else header.endswith(self.thought.open))
 
     def words(self, spoken: str) -> str:
         """Return a turn behind its reasoning without the tags that the template puts around all that is said.
@@ -217,6 +238,8 @@ class TurnShape:
         if ask.text == self.header:  # it writes the next header whether asked or not
             ends_user = self._encoder.added_in(self.header.rpartition(_USER.content)[2])[:1]
             common = ends_user if ends_user and ends_user[0] in common else common[:1]
+        elif eos_token in common:
+            return eos_token  # more may stand in common: what begins the next turn, whoever speaks
         found = common[-1:] or self._encoder.added_in(alone)[:1] or self._encoder.added_in(answered)[:1]
         if found:
             return found[0]
@@ -227,72 +250,15 @@ class TurnShape:
             )
         return eos_token
 
+    def _thinking_turn(self, thought: str) -> str:
+        """Return a rendered conversation whose last turn thinks before it says the mark; "" where the template refuses that."""
+        said = Message(role="assistant", content=MARK, reasoning=thought)
+        try:
+            return self._template.render([_USER, said], add_generation_prompt=False).text
+        except ChatFormatError:
+            return ""
+
     def _around_words(self) -> tuple[str, str]:
         rendered = self.turn(Message(role="assistant", content=MARK), end=self.spoken_end)
         before, _, behind = rendered.text.partition(MARK)
         return split_thought(before, replace(self.thought, opened=False))[1].strip(), behind.strip()
-
-    def _thought_tags(self) -> ThoughtTags:
-        """Learn the tags from a rendered thought; where the template renders none, those that most models use."""
-        try:
-            text = self._template.render(
-                [_USER, Message(role="assistant", content=MARK, reasoning=_THOUGHT)], add_generation_prompt=False
-            ).text
-        except ChatFormatError:
-            text = ""
-        before, thought, rest = text.partition(_THOUGHT)
-        closing, _, tail = rest.partition(MARK)
-        opening, close = _LAST_TAG.search(before), _FIRST_TAG.match(closing)
-        header = self.header.rstrip()
-        if thought and opening and close:
-            blank_open = before[_shared_start(self.header, before) :]
-            # Where the same tag closes other things too, all that stands there has to be seen.
-            whole = close[1] in tail
-            blanks = len(closing[close.end() :]) - len(closing[close.end() :].lstrip())
-            # Some headers open the thought with words that past turns do not show.
-            more = header.removeprefix(before.rstrip())
-            in_words = len(more) < len(header) and bool(more) and close[1] not in more
-            return ThoughtTags(
-                open=blank_open.strip() or _unique_end(header, rest) or opening[1],
-                close=closing.strip() if whole else close[1],
-                blank_open=blank_open,
-                blank_close=closing if whole else closing[: close.end() + blanks],
-                rendered=True,
-                opened=in_words or header.endswith(opening[1]),
-                closed=header.endswith(close[1]),
-            )
-        for open_tag, close_tag in _KNOWN_THOUGHTS:
-            if header.endswith((open_tag, close_tag)):
-                return ThoughtTags(
-                    open=open_tag,
-                    close=close_tag,
-                    blank_close=f"\n{close_tag}\n\n",
-                    opened=header.endswith(open_tag),
-                    closed=header.endswith(close_tag),
-                )
-        for open_tag, close_tag in _KNOWN_THOUGHTS:
-            if open_tag in self._encoder.added:
-                return ThoughtTags(
-                    open=open_tag, close=close_tag, blank_open=f"{open_tag}\n", blank_close=f"\n{close_tag}\n\n"
-                )
-        return ThoughtTags()
-
-
-def _shared_start(header: str, whole: str) -> int:
-    """Return how far two texts agree, in whole tags: `<think>` and `<tool_call>` share more than a reader would say."""
-    start = len(os.path.commonprefix([header, whole]))
-    if start < len(header):
-        tag = whole.rfind("<", 0, start)
-        if tag >= 0 and ">" not in whole[tag:start]:
-            return tag
-    return start
-
-
-def _unique_end(text: str, other: str) -> str:
-    """Return the shortest run of tags at a text's end that another text does not hold."""
-    parts = re.findall(r"<[^<]*", text[-200:])
-    for number in range(1, len(parts) + 1):
-        end = "".join(parts[-number:])
-        if end not in other:
-            return end
-    return ""

@@ -71,6 +71,7 @@ class StudentEpisode:
         self._thinking = ThinkingBudget(protocol, limits)
         self._turn: Completion | None = None  # what there is of the turn that is being sampled
         self._calls_in_prompt = sum(len(message.tool_calls) for message in episode.reference.prompt)
+        self._after_results = bool(episode.reference.prompt) and episode.reference.prompt[-1].role == "tool"
         self.message: Message | None = None
         """The last turn, parsed."""
 
@@ -100,7 +101,10 @@ class StudentEpisode:
         self._num_sampled += len(completion.token_ids)
         completion = completion if self._turn is None else self._turn.followed_by(completion)
         parsed = self._protocol.parse(
-            completion.token_ids, first_index=self.episode.num_calls, tools=self.episode.reference.tools
+            completion.token_ids,
+            first_index=self.episode.num_calls,
+            tools=self.episode.reference.tools,
+            after_results=self._after_results,
         )
         self.message = parsed.message
         verdict = self._thinking.judge(completion, parsed)
@@ -127,6 +131,7 @@ class StudentEpisode:
         self.episode.resume(response)
         if self.episode.stop_reason is not None:
             return
+        self._after_results = response.follow_up is None
         if response.follow_up is not None:
             self._next_prompt_ids = self._protocol.user_message_ids(response.follow_up)
         else:

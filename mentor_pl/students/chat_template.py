@@ -65,6 +65,7 @@ def set_chat_template(
     holder: Any = tokenizer  # transformers types its own fields too narrowly
     own = own_template(tokenizer)
     given = own if name is None else hermes_template(tokenizer, own) if name == "hermes" else read_chat_template(name)
+    without_variables = given
     if variables:
         if given is None:
             raise ChatFormatError(
@@ -75,6 +76,11 @@ def set_chat_template(
     try:
         source = choose(tokenizer).template.source
     except ChatFormatError as failure:
+        if variables and _can_be_used(tokenizer, without_variables):
+            raise ChatFormatError(
+                f"student {student!r}: its chat template cannot be used with chat_template_kwargs {dict(variables)!r}, and can "
+                f"without; leave them out or set others ({failure})"
+            ) from failure
         raise ChatFormatError(f"student {student!r}: {failure}") from failure
     if source != given:
         _log.warning(
@@ -83,6 +89,16 @@ def set_chat_template(
             "is missing" if given is None else "does not take tools as given",
         )
         holder.chat_template = source
+
+
+def _can_be_used(tokenizer: PreTrainedTokenizerBase, source: str | None) -> bool:
+    holder: Any = tokenizer
+    holder.chat_template = source
+    try:
+        choose(tokenizer)
+    except ChatFormatError:
+        return False
+    return True
 
 
 def with_variables(source: str, variables: Mapping[str, Any], student: str) -> str:

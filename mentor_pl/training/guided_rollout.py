@@ -123,10 +123,13 @@ class GuidedRollout:
         for i, group in enumerate(groups):
             messages = hints.given(group.references, round_index)
             if messages and not any(self._successes(group)):
-                out[i] = tuple(_completion(self.runner.protocol, message) for message in messages)
+                out[i] = tuple(
+                    _completion(self.runner.protocol, message, after_results=number > 0)
+                    for number, message in enumerate(messages)
+                )
         return out
 
 
-def _completion(protocol: ChatProtocol, message: Message) -> Completion:
-    ids = protocol.assistant_ids(message)
+def _completion(protocol: ChatProtocol, message: Message, *, after_results: bool) -> Completion:
+    ids = protocol.assistant_ids(message, after_results=after_results)
     return Completion(token_ids=ids, logprobs=(0.0,) * len(ids))

@@ -136,13 +136,14 @@ def sample_from_reference(
     calls: tuple[ToolCall, ...] = ()
     num_calls = sum(len(message.tool_calls) for message in reference.prompt)  # those of `calls` not counted
     results: dict[str, ToolResult] = {}
+    last_role = reference.prompt[-1].role if reference.prompt else ""
     for message in reference.messages:
         if message.role == "assistant":
             if calls:
                 builder.given(_result_ids(reference, protocol, calls, results, num_calls))
                 num_calls += len(calls)
             said = message if imitate_reasoning else replace(message, reasoning="")
-            ids = protocol.assistant_ids(said, first_index=num_calls)
+            ids = protocol.assistant_ids(said, first_index=num_calls, after_results=last_role == "tool")
             builder.sampled(ids, 1.0) if message.trained else builder.given(ids)
             calls, results = protocol.calls_as_written(message.tool_calls, ids), {}
         elif message.role == "user":
@@ -151,6 +152,7 @@ def sample_from_reference(
             # Files without ids answer in order.
             call_id = message.tool_call_id or (calls[len(results)].call_id if len(results) < len(calls) else "")
             results[call_id] = ToolResult(call_id=call_id, content=message.content)
+        last_role = message.role
     return builder.build(prompt_length=len(prompt_ids))
 
 

@@ -37,17 +37,6 @@ FILES = [*TRL, *MORE]
 NO_CALLS = {"lfm2", "lfm2_training"}
 # Of llama.cpp's. docs/chat_templates.md names them too.
 REFUSED = {"fireworks-ai-llama-3-firefunction-v2": "it wants a variable `functions` beside the tools"}
-_NO_ADDITIONAL = "an object in a tool's parameters must have `additionalProperties`, which the template reads"
-KNOWN_FAILURES = {
-    **{
-        ("CohereForAI-c4ai-command-r-plus-tool_use", test): _NO_ADDITIONAL
-        for test in (
-            "test_what_follows_calls_is_what_the_template_writes",
-            "test_what_follows_an_answer_is_what_the_template_writes",
-            "test_foreign_text_never_becomes_a_control_token",
-        )
-    },
-}
 
 TOOL = ToolSpec(
     name="look_up",
@@ -87,14 +76,6 @@ def protocol(request):
             ChatProtocol(tokenizer)
         pytest.skip(f"refused: {REFUSED[request.param.stem]}")
     return ChatProtocol(tokenizer)
-
-
-@pytest.fixture(autouse=True)
-def known_failure(request):
-    """Mark what is known to fail; strictly, so that a mended one asks to be taken off the list."""
-    file = request.node.callspec.params.get("protocol") if hasattr(request.node, "callspec") else None
-    if file and (reason := KNOWN_FAILURES.get((file.stem, request.node.originalname))):
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
 
 
 def text_of(protocol, ids):

@@ -22,11 +22,14 @@ from mentor_pl.chat.formats.base import (
     written_id_of,
 )
 from mentor_pl.chat.formats.markers import closer, loose
+from mentor_pl.errors import ChatFormatError
 from mentor_pl.messages import ToolCall, ToolSpec
 
-_CALL = ToolCall(call_id="call00000", name="probe_alpha", arguments={"key_one": "value_one"})
+_CALLS = (
+    ToolCall(call_id="call00000", name="probe_alpha", arguments={"key_one": "value_one"}),
+    ToolCall(call_id="call00001", name="probe_beta", arguments={"key_two": "value_two"}),
+)
 _BARE_LIST = r'(?=\[\s*\{\s*"(?:name|tool_name|type|function)"\s*:)'
-_BETWEEN = re.compile(r"[\s,;]*(?=[\[{])")
 
 
 class MarkedJsonFormat(ToolCallFormat):
@@ -35,21 +38,24 @@ class MarkedJsonFormat(ToolCallFormat):
     Args:
         marker: What comes before the JSON; "" for a list that nothing announces.
         close: What comes behind it.
+        between: What comes between two calls, beside blanks, commas and semicolons.
         keyed: True where a call is `{"<name>": {<arguments>}}`.
     """
 
     name = "JSON behind a marker"
 
-    def __init__(self, marker: str, close: str, *, keyed: bool = False) -> None:
+    def __init__(self, marker: str, close: str, *, between: str = "", keyed: bool = False) -> None:
         self._marker = re.compile(rf"\s*{loose(marker)}" if marker else _BARE_LIST)
         self._close = re.compile(rf"\s*{closer(close)}") if close else None
+        self._between = re.compile(rf"(?:\s*{loose(between)})?[\s,;]*(?=[\[{{])" if between else r"[\s,;]*(?=[\[{])")
         self._keyed = keyed
 
     @classmethod
     def learn(cls, write: WriteTurn) -> ToolCallFormat | None:
         """See `ToolCallFormat.learn`."""
-        text = write((_CALL,))
-        found = find_json(text, _CALL.name)
+        text = write(_CALLS[:1])
+        name = _CALLS[0].name
+        found = find_json(text, name)
         if found is None:
             return None
         start, end, payload = found
@@ -57,7 +63,8 @@ class MarkedJsonFormat(ToolCallFormat):
         marker, close = text[:start].strip(), text[end:].strip()
         if not marker and not isinstance(payload, list):
             return None
-        return cls(marker, close, keyed=isinstance(first, dict) and list(first) == [_CALL.name])
+        keyed = isinstance(first, dict) and list(first) == [name]
+        return cls(marker, close, between=_between(write), keyed=keyed)
 
     def find(self, text: str) -> list[RawCall]:
         """See `ToolCallFormat.find`."""
@@ -66,9 +73,9 @@ class MarkedJsonFormat(ToolCallFormat):
         position = 0
         while match := self._marker.search(text, position):
             position, start, bodies, ids, broken = match.end(), match.start(), list[str](), list[str | None](), False
-            while between := _BETWEEN.match(text, position):
-                if self._close and self._close.match(text, position):  # `[/TOOL_CALLS]` begins as a list does
-                    break
+            while between := self._between.match(text, position):
+                if self._close and (close := self._close.match(text, position)) and close.end() > between.end():
+                    break  # `[/TOOL_CALLS]` begins as a list does
                 try:
                     payload, end = decoder.raw_decode(text, between.end())
                 except (ValueError, RecursionError):
@@ -105,6 +112,16 @@ class MarkedJsonFormat(ToolCallFormat):
             return "", {}, "the call is not an object of one key, the tool's name"
         ((name, arguments),) = value.items()
         return checked_call(name, arguments, name)
+
+
+def _between(write: WriteTurn) -> str:
+    """Return the tags between two calls that are written as two objects; "" where there are none."""
+    try:
+        text = write(_CALLS)
+    except ChatFormatError:  # one call a turn
+        return ""
+    first, second = (find_json(text, call.name) for call in _CALLS)
+    return text[first[1] : second[0]].strip(" \n,;") if first and second and first[1] <= second[0] else ""
 
 
 def find_json(text: str, holding: str) -> tuple[int, int, Any] | None:

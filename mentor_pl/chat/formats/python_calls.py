@@ -1,4 +1,4 @@
-"""A list of Python calls: `[get_weather(city='Rome'), now()]`, bare (Llama 3.2) or in a marker (LFM2)."""
+"""Python calls: a list, `[get_weather(city='Rome'), now()]`, bare (Llama 3.2) or in a marker (LFM2), or one a line (MiniCPM3)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mentor_pl.messages import ToolCall, ToolSpec
 
 _CALL = ToolCall(call_id="call00000", name="probe_alpha", arguments={"key_one": "value_one"})
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+_NEXT_LINE = re.compile(r"[ \t]*\n\s*(?P<call>[A-Za-z_][\w.]*\()")
 _BARE = re.compile(r"(?P<list>\[\s*[A-Za-z_][\w.]*\()")
 
 
@@ -44,7 +45,7 @@ class PythonCallsFormat(ToolCallFormat):
         found: list[RawCall] = []
         position = 0
         while match := self._marker.search(text, position):
-            end = expression_end(text, match.start("list"))
+            end = _calls_end(text, match.start("list"))
             if end is None:  # an open bracket: up to the closing marker, or to the end
                 end = text.find(self._close, match.end()) if self._close else -1
                 end = len(text) if end < 0 else end
@@ -80,9 +81,10 @@ def _split(source: str) -> list[str]:
     if len(source) > MAX_CALL_CHARS:
         return []
     try:
-        node = ast.parse(_escaped_line_breaks(source.strip()), mode="eval").body
-        items = node.elts if isinstance(node, ast.List) else [node]
-        return [ast.unparse(item) for item in items]
+        lines = ast.parse(_escaped_line_breaks(source.strip())).body
+        nodes = [line.value for line in lines if isinstance(line, ast.Expr)]
+        items = nodes[0].elts if len(nodes) == 1 and isinstance(nodes[0], ast.List) else nodes
+        return [ast.unparse(item) for item in items] if len(nodes) == len(lines) else []
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return []
 
@@ -90,6 +92,14 @@ def _split(source: str) -> list[str]:
 def _escaped_line_breaks(source: str) -> str:
     """Escape line breaks within quotes: templates write texts as they are, and so do students."""
     return _QUOTED.sub(lambda match: match[0].replace("\n", "\\n").replace("\r", "\\r"), source)
+
+
+def _calls_end(text: str, start: int) -> int | None:
+    """Return where a list of calls ends, or calls of which each has a line; None where a bracket stays open."""
+    end = expression_end(text, start)
+    while end is not None and text[start] != "[" and (further := _NEXT_LINE.match(text, end)):
+        end = expression_end(text, further.start("call"))
+    return end
 
 
 def expression_end(text: str, start: int) -> int | None:
