@@ -16,7 +16,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/evidence"), help="the folder of the runs")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/evidence"))
-    parser.add_argument("--plan", default="bfcl", choices=["bfcl", "bfcl_long"])
+    parser.add_argument("--plan", default="bfcl", choices=["bfcl", "bfcl_long", "gsm8k"])
+    parser.add_argument("--source", type=Path, help="for gsm8k: the folder of its published train.jsonl and test.jsonl")
     parser.add_argument("--arms", nargs="+", help="only these, besides what they start from")
     parser.add_argument("--seeds", type=int, help="only the first so many")
     parser.add_argument("--jobs", type=int, default=1, help="arms trained at a time")
@@ -25,9 +26,10 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from benchmarks.evidence.campaign import Campaign  # loads torch
-    from benchmarks.evidence.function_calling import PLANS
+    from benchmarks.evidence.function_calling import FUNCTION_CALLING
+    from benchmarks.evidence.word_problems import word_problems
 
-    plan = PLANS[arguments.plan]
+    plan = FUNCTION_CALLING.get(arguments.plan) or word_problems(arguments.source)
     campaign = Campaign(
         plan=replace(plan, arguments=[*plan.arguments, f"--trainer.accelerator={arguments.accelerator}"]),
         runs=arguments.runs.absolute(),

@@ -77,7 +77,7 @@ def _plan(
             rl("guided", "MENTOR, guided", *guided_longer),
         ],
         seeds=3,
-        evaluation=_RL,
+        evaluation=[_RL],
         in_domain=tuple(splits.in_domain),
         out_of_domain=tuple(splits.out_of_domain),
         judge=_judge,
@@ -91,7 +91,7 @@ def _judge() -> RewardComponent:
     return BFCLCorrect()
 
 
-PLANS = {
+FUNCTION_CALLING = {
     plan.name: plan
     for plan in (
         _plan("bfcl", SPLITS),

@@ -37,7 +37,7 @@ class Plan:
         start: The student that arms start from where there is no warm start.
         arms: In the order in which they run.
         seeds: Of every arm.
-        evaluation: Config of `mentor-pl predict`.
+        evaluation: Configs of `mentor-pl predict`.
         in_domain: Splits of categories that are trained on.
         out_of_domain: The other splits.
         judge: Makes what says what a success is.
@@ -49,7 +49,7 @@ class Plan:
     warm_start: Sequence[Path]
     arms: Sequence[Arm]
     seeds: int
-    evaluation: Path
+    evaluation: Sequence[Path]
     in_domain: Sequence[str]
     out_of_domain: Sequence[str]
     judge: Callable[[], RewardComponent]

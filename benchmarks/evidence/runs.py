@@ -20,11 +20,10 @@ def fit(folder: Path, configs: Sequence[Path], arguments: Sequence[str]) -> None
         return
     checkpoint = folder / "checkpoints" / "last.ckpt"
     resumed = [f"--ckpt_path={checkpoint}"] if checkpoint.exists() else []
-    chosen = [f"--config={config}" for config in configs]
-    _mentor_pl("fit", folder, [*chosen, f"--run_dir={folder}", *arguments, *resumed])
+    _mentor_pl("fit", folder, [*_chosen(configs), f"--run_dir={folder}", *arguments, *resumed])
 
 
-def predict(folder: Path, config: Path, arguments: Sequence[str]) -> Path:
+def predict(folder: Path, configs: Sequence[Path], arguments: Sequence[str]) -> Path:
     """Let a student try every split, from the beginning where an earlier try was cut off.
 
     Returns:
@@ -33,9 +32,13 @@ def predict(folder: Path, config: Path, arguments: Sequence[str]) -> Path:
     trajectories = folder / "trajectories.jsonl"
     if not trajectories.exists():
         shutil.rmtree(folder, ignore_errors=True)
-        _mentor_pl("predict", folder, [f"--config={config}", f"--run_dir={folder}", *arguments])
+        _mentor_pl("predict", folder, [*_chosen(configs), f"--run_dir={folder}", *arguments])
         (folder / "trajectories" / "predict.rank0.jsonl").replace(trajectories)
     return trajectories
+
+
+def _chosen(configs: Sequence[Path]) -> list[str]:
+    return [f"--config={config}" for config in configs]
 
 
 def _mentor_pl(command: str, folder: Path, arguments: Sequence[str]) -> None:

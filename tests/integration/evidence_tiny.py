@@ -37,7 +37,7 @@ PLAN = Plan(
         Arm(name="mentor", title="MENTOR", configs=[Path("mentor")]),
     ],
     seeds=1,
-    evaluation=Path("mentor"),
+    evaluation=[Path("mentor")],
     in_domain=("id",),
     out_of_domain=("long",),
     judge=Correct,

@@ -49,7 +49,7 @@ def plan() -> Plan:
         warm_start=(),
         arms=(),
         seeds=1,
-        evaluation=Path("mentor"),
+        evaluation=[Path("mentor")],
         in_domain=("near",),
         out_of_domain=("far",),
         judge=Finished,
