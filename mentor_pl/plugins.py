@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
+from collections.abc import Generator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
-from mentor_pl.errors import PluginError
+from mentor_pl.errors import MentorError, PluginError
 
 PLUGIN_POINTS: dict[str, str] = {
     "mentor_pl.rewards": "mentor_pl.rewards.base:RewardComponent",
@@ -127,3 +129,23 @@ def describe_plugins(group: str) -> str:
         for p in find_plugins(group)
     ]
     return "\n".join(rows) or "  none"
+
+
+@contextlib.contextmanager
+def keeping_contract(plugin: object, part: str = "", error: type[MentorError] = PluginError) -> Generator[None]:
+    """Turn whatever a plugin raises into one error that names it. A `MentorError` comes out as it is.
+
+    Args:
+        plugin: Whose code runs, or its name.
+        part: Which of its methods, for example ".read".
+        error: What is raised.
+    """
+    try:
+        yield
+    except MentorError:
+        raise
+    except Exception as failure:
+        name = plugin if isinstance(plugin, str) else type(plugin).__name__
+        raise error(
+            f"{name}{part} raised {type(failure).__name__}: {failure}; MENTOR_PL_TRACEBACK=1 shows where"
+        ) from failure

@@ -1,6 +1,6 @@
 """Advantage estimators: how the trajectories of a prompt are compared, one file each."""
 
-from mentor_pl.advantages.base import AdvantageEstimator, GroupRewards, group_rewards
+from mentor_pl.advantages.base import AdvantageEstimator, GroupRewards, group_rewards, turn_advantages
 from mentor_pl.advantages.batch_standardized import BatchStandardized
 from mentor_pl.advantages.gdpo import GDPO
 from mentor_pl.advantages.gigpo import GiGPO
@@ -24,4 +24,5 @@ __all__ = [
     "MaxRL",
     "TeacherAligned",
     "group_rewards",
+    "turn_advantages",
 ]

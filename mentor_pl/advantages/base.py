@@ -6,11 +6,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mentor_pl.errors import ConfigError
+from mentor_pl.errors import ConfigError, PluginError
+from mentor_pl.plugins import keeping_contract
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.program import RewardProgram, ScoredGroup, has_teacher
 from mentor_pl.trajectory import Trajectory
@@ -59,6 +61,24 @@ class AdvantageEstimator(ABC):
             [value] * len(trajectory.turns)
             for value, trajectory in zip(self(group).tolist(), group.trajectories, strict=True)
         ]
+
+
+def turn_advantages(estimator: AdvantageEstimator, group: GroupRewards) -> list[list[float]]:
+    """Return the advantage of every turn of every trajectory; see `AdvantageEstimator.per_turn`.
+
+    Raises:
+        PluginError: The estimator raised, or gave something else than a finite number for each.
+    """
+    with keeping_contract(estimator):
+        found: Any = estimator.per_turn(group)
+        rows = [[float(value) for value in row] for row in found]
+    lengths = [len(trajectory.turns) for trajectory in group.trajectories]
+    if [len(row) for row in rows] != lengths or not all(math.isfinite(value) for row in rows for value in row):
+        raise PluginError(
+            f"{type(estimator).__name__} gave the advantages {str(rows):.100} to {len(lengths)} trajectories of "
+            f"{str(lengths):.60} turns with the rewards {group.rewards.tolist()!s:.100}; each turn needs a finite number"
+        )
+    return rows
 
 
 def group_rewards(program: RewardProgram, scored: ScoredGroup, kept: Sequence[int]) -> GroupRewards:

@@ -180,8 +180,10 @@ def _own_turns(tokenizer: PreTrainedTokenizerBase, encoder: PieceEncoder, own: s
         for tools_left, in_parts, in_user_turn in forms
     )
     rare = (
-        with_tools_as_text(own, tools_in_user_turn=False, contents_in_parts=False, **{wanted: True})
-        for wanted in ("system_always", "keyed_from_value")
+        with_tools_as_text(
+            own, tools_in_user_turn=False, contents_in_parts=False, system_always=not keyed, keyed_from_value=keyed
+        )
+        for keyed in (False, True)
     )
     for source in (*usual, *rare):
         template = ConversationTemplate(tokenizer, encoder, source)

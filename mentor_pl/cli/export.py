@@ -14,7 +14,7 @@ from mentor_pl.cli.layers import read_yaml
 from mentor_pl.cli.parser import build, call
 from mentor_pl.errors import ConfigError, StudentError
 from mentor_pl.plugins import load_plugins
-from mentor_pl.students.base import StudentLoader
+from mentor_pl.students.base import StudentLoader, loaded_model, loaded_tokenizer
 from mentor_pl.students.export import export_student
 from mentor_pl.training.checkpoint_file import read_checkpoint
 from mentor_pl.training.checkpoint_io import AtomicCheckpointIO
@@ -49,12 +49,12 @@ def export(
     run_dir = _run_dir(checkpoint) if run_dir is None else run_dir
     loader = student_loader(run_dir / "config.yaml")
     saved = AtomicCheckpointIO().load_checkpoint(checkpoint)
-    model = loader.load_model()
+    model = loaded_model(loader)
     load_weights(model, saved["state_dict"], source=checkpoint)
     card = model_card(run_dir, steps=int(saved["global_step"]), adapter_only=not merge)
     export_student(
         model,
-        loader.load_tokenizer(),
+        loaded_tokenizer(loader),
         output,
         merge=merge,
         dtype=None if dtype is None else getattr(torch, dtype),

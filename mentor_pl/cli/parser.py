@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
-from mentor_pl.cli.diagnosis import diagnose, diagnose_values, one_line
-from mentor_pl.cli.schema import admits_null, described, parameters
+from mentor_pl.cli.constructors import constructor_error, refuse_nulls
+from mentor_pl.cli.diagnosis import diagnose, diagnose_values
+from mentor_pl.cli.schema import parameters
 from mentor_pl.errors import ConfigError, MentorError, UsageError
 from mentor_pl.plugins import load_plugins
 
@@ -143,32 +144,12 @@ class _Guarded:
         except MentorError as error:
             refused = error
         except Exception as failure:
-            refused = constructor_error(owner, failure)
+            refused = constructor_error(owner, failure, arguments)
         finally:
             _building.reset(token)
         if nested:
             raise _Refused(refused)
         raise refused
-
-
-def constructor_error(owner: Callable[..., Any], failure: Exception) -> ConfigError:
-    """Return what a constructor raised as the user's error: its arguments come from the config."""
-    kind = "" if isinstance(failure, ValueError) else f"{type(failure).__name__}: "
-    error = ConfigError(f"{owner.__name__} cannot be made: {kind}{one_line(str(failure))}; mend its arguments")
-    error.__cause__ = failure
-    return error
-
-
-def refuse_nulls(owner: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
-    """Refuse null where neither the type nor the default of a parameter is null; jsonargparse lets it pass.
-
-    Raises:
-        ConfigError: An argument is null and must not be.
-    """
-    hints = parameters(owner)
-    for name, value in arguments.items():
-        if value is None and not admits_null(hint := hints.get(name, Any)):
-            raise ConfigError(f"{owner.__name__}: {name} is null; expected {described(hint)}")
 
 
 def call(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -26,14 +27,15 @@ from mentor_pl.callbacks.non_finite_guard import NonFiniteGuard
 from mentor_pl.callbacks.recorder import TrajectoryRecorder
 from mentor_pl.callbacks.rollout_guard import RolloutGuard
 from mentor_pl.callbacks.summary import RunSummary
+from mentor_pl.cli.constructors import constructor_error, refuse_nulls
 from mentor_pl.cli.diagnosis import Group, one_line
 from mentor_pl.cli.launched_ranks import LaunchedRanks, check_launcher
-from mentor_pl.cli.parser import OneLineErrors, constructor_error, refuse_nulls
+from mentor_pl.cli.parser import OneLineErrors
 from mentor_pl.cli.quiet import quieten
 from mentor_pl.cli.replacement import with_replacement
 from mentor_pl.cli.run_dir import choose_run_dir, point_last_to
-from mentor_pl.errors import ConfigError, MentorError, UsageError
-from mentor_pl.plugins import find_plugins
+from mentor_pl.errors import ConfigError, EngineError, MentorError, UsageError
+from mentor_pl.plugins import find_plugins, keeping_contract
 from mentor_pl.training.checkpoint_file import read_checkpoint
 from mentor_pl.training.checkpoint_io import AtomicCheckpointIO
 from mentor_pl.training.datamodule import MentorDataModule
@@ -43,6 +45,8 @@ from mentor_pl.training.run_folder import RunFolder, requeued_checkpoint
 from mentor_pl.training.run_position import RunPosition
 
 _log = logging.getLogger(__name__)
+
+_MOST_PROCESSES = 1_000_000
 
 _CALLBACKS: dict[str, type[Callback]] = {
     "checkpoint": RunCheckpoint,
@@ -102,7 +106,8 @@ class MentorCLI(LightningCLI):
         except SIGTERMException as stopped:
             status = int(stopped.code or 128 + signal.SIGTERM)
             threading.Timer(1.0, os._exit, (status,)).start()  # an engine may hang while it is closed
-            self.model.engine.close()
+            with contextlib.suppress(Exception):
+                self.model.engine.close()
             # An ordinary exit would wait for the tool call that a thread may still run, up to its time limit.
             sys.stdout.flush()
             sys.stderr.flush()
@@ -175,7 +180,7 @@ class MentorCLI(LightningCLI):
         except MentorError:
             raise
         except Exception as failure:  # Lightning raises all kinds; nothing but its arguments has been looked at yet
-            raise constructor_error(Trainer, failure) from failure
+            raise constructor_error(Trainer, failure, config.as_dict()) from failure
 
     def before_fit(self) -> None:
         """Take the run's folder, and see whether the run can be resumed, before anything is loaded."""
@@ -225,7 +230,8 @@ class MentorCLI(LightningCLI):
     def after_test(self) -> None:
         """Free what tools and engine hold."""
         self.datamodule.close()
-        self.model.engine.close()
+        with keeping_contract(self.model.engine, ".close", EngineError):
+            self.model.engine.close()
 
     after_validate = after_predict = after_test
 
@@ -247,6 +253,9 @@ def _check_trainer(config: Any) -> None:
     for key in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
         if isinstance(value := config.get(key), (int, float)) and value <= 0:
             raise ConfigError(f"trainer.{key} is {value}; it must be positive")
+    for key in ("devices", "num_nodes"):
+        if isinstance(value := config.get(key), int) and value > _MOST_PROCESSES:
+            raise ConfigError(f"trainer.{key} is {value}; that many there are nowhere")
     if str(config.get("strategy")).endswith(("_spawn", "_fork", "_notebook")):
         strategy = config.get("strategy")
         raise ConfigError(f"trainer.strategy is {strategy}, which copies live tools and engines; use ddp")

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from numbers import Integral
+from typing import Any
 
-from mentor_pl.engines.base import EngineSession, EngineStatistics, GenerationRequest
+from mentor_pl.engines.base import EngineSession, EngineStatistics, GenerationRequest, RolloutEngine, SamplingParams
 from mentor_pl.errors import EngineError
+from mentor_pl.plugins import keeping_contract
 from mentor_pl.trajectory import Completion
+
+
+@contextmanager
+def checked_session(
+    engine: RolloutEngine, sampling: SamplingParams, stop_token_ids: Sequence[int]
+) -> Generator[CheckedSession]:
+    """Open a session of an engine.
+
+    Raises:
+        EngineError: The engine raised, or gave none.
+    """
+    name = type(engine).__name__
+    with ExitStack() as stack:
+        with keeping_contract(name, ".session", EngineError):
+            session: Any = stack.enter_context(engine.session(sampling, stop_token_ids))
+        if not isinstance(session, EngineSession):
+            raise EngineError(f"{name}.session gave {session!r:.100}; it gives an EngineSession")
+        yield CheckedSession(session, name)
 
 
 class CheckedSession(EngineSession):
     """Another session, whose completions are checked.
 
     Raises:
-        EngineError: On `poll`: a completion is of a row that is not under way, is empty or too
-            long, or has log-probabilities that are not finite numbers of at most 0, one for each
+        EngineError: It raised. Also on `poll`: a completion is of a row that is not under way, is empty or too
+            long, or has token ids that are none, or log-probabilities that are not finite numbers of at most 0, one for each
             token; or nothing comes back of rows that are under way.
     """
 
@@ -26,7 +48,8 @@ class CheckedSession(EngineSession):
     def submit(self, requests: Sequence[GenerationRequest]) -> None:
         """Queue requests."""
         self._under_way |= {request.row: request for request in requests}
-        self._session.submit(requests)
+        with keeping_contract(self._engine_name, ".submit", EngineError):
+            self._session.submit(requests)
 
     def poll(self, interrupt: Callable[[], bool] | None = None) -> list[tuple[int, Completion]]:
         """Return what is complete; see `EngineSession.poll`."""
@@ -37,10 +60,11 @@ class CheckedSession(EngineSession):
             interrupted = interrupted or (interrupt is not None and interrupt())
             return interrupted
 
-        done = self._session.poll(asked)
-        for row, completion in done:
-            self._check(row, completion)
-            del self._under_way[row]
+        with keeping_contract(self._engine_name, ".poll", EngineError):
+            done = [(row, completion) for row, completion in self._session.poll(asked)]
+            for row, completion in done:
+                self._check(row, completion)
+                del self._under_way[row]
         if not done and self._under_way and not interrupted:
             lost = sorted(self._under_way)
             raise EngineError(
@@ -52,12 +76,14 @@ class CheckedSession(EngineSession):
     def release(self, row: int) -> None:
         """Forget a row."""
         self._under_way.pop(row, None)
-        self._session.release(row)
+        with keeping_contract(self._engine_name, ".release", EngineError):
+            self._session.release(row)
 
     @property
     def statistics(self) -> EngineStatistics:
         """What was computed so far."""
-        return self._session.statistics
+        with keeping_contract(self._engine_name, ".statistics", EngineError):
+            return self._session.statistics
 
     def _check(self, row: int, completion: Completion) -> None:
         request = self._under_way.get(row)
@@ -66,6 +92,8 @@ class CheckedSession(EngineSession):
             found = "a completion that nobody asked for"
         elif not 0 < count <= request.max_new_tokens:
             found = f"a completion of {count} tokens; 1 to {request.max_new_tokens} were asked for"
+        elif wrong := [token for token in completion.token_ids if not isinstance(token, Integral) or token < 0]:
+            found = f"{wrong[0]!r:.40} as a token id; an id is a whole number from 0"
         elif len(completion.logprobs) != count:
             found = f"{len(completion.logprobs)} log-probabilities for {count} tokens"
         elif bad := [p for p in completion.logprobs if not (math.isfinite(p) and p <= _ROUNDING)]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import PurePath
+from typing import Any
 
 from mentor_pl.embedded import resolve
-from mentor_pl.errors import ConfigError
+from mentor_pl.errors import ConfigError, PluginError
 from mentor_pl.evaluation.base import TrajectoryMetric
 from mentor_pl.files.references import read_references
+from mentor_pl.plugins import keeping_contract
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.program import RewardProgram
 from mentor_pl.rollout.limits import RolloutLimits
@@ -107,6 +109,21 @@ class Environment:
     def _default_name(self) -> str:
         plain = type(self) is Environment
         return (named_after(self.references) if plain and self.references else "") or type(self).__name__
+
+
+def references_of(environment: Environment, *, max_bad_lines: int) -> tuple[Reference, ...]:
+    """Return what an environment reads.
+
+    Raises:
+        DataFileError: They cannot be read.
+        PluginError: It raised something else, or gave something else than references, or none.
+    """
+    with keeping_contract(environment, ".read"):
+        found: tuple[Any, ...] = tuple(environment.read(max_bad_lines=max_bad_lines))
+    wrong = next((one for one in found if not isinstance(one, Reference)), None if found else "nothing")
+    if wrong is not None:
+        raise PluginError(f"{type(environment).__name__}.read gave {wrong!r:.100}; it gives one Reference or more")
+    return found
 
 
 def named_after(file: str) -> str:

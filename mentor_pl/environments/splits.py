@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mentor_pl.environments.base import Environment
+from mentor_pl.environments.base import Environment, references_of
 from mentor_pl.errors import ConfigError
 from mentor_pl.evaluation.base import TrajectoryMetric
 from mentor_pl.files.references import reference_to_row
@@ -76,8 +76,9 @@ class Split:
 
         Raises:
             DataFileError: They cannot be read.
+            PluginError: The environment broke its contract.
         """
-        return tuple(self.environment.read(max_bad_lines=self.max_bad_lines))
+        return references_of(self.environment, max_bad_lines=self.max_bad_lines)
 
     def prompts(self) -> list[Prompt]:
         """Return the prompts, each with all of its references, whose tools are looked for.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from mentor_pl.errors import ConfigError, PluginError
 from mentor_pl.evaluation.base import TrajectoryMetric
 from mentor_pl.evaluation.metrics import TaskMetrics
 from mentor_pl.evaluation.success import SuccessRates
+from mentor_pl.plugins import keeping_contract
 from mentor_pl.rewards.correct import Correct
 from mentor_pl.rewards.program import RewardProgram, RewardTerm, ScoredGroup
 from mentor_pl.trajectory import TrajectoryGroup
@@ -124,10 +125,14 @@ def named_metrics(metrics: Sequence[TrajectoryMetric]) -> dict[str, TrajectoryMe
     """
     named: dict[str, TrajectoryMetric] = {}
     for metric in metrics:
-        if metric.name in named:
-            raise ConfigError(f"two metrics are named {metric.name!r}; let one of them say another `name`")
-        named[metric.name] = cast(TrajectoryMetric, metric.clone())
-        named[metric.name].reset()
+        with keeping_contract(metric):
+            name: Any = metric.name
+            copied = cast(TrajectoryMetric, metric.clone())
+            copied.reset()
+        if not isinstance(name, str) or name in named:
+            wrong = f"two metrics are named {name!r}" if name in named else f"a metric is named {name!r}"
+            raise ConfigError(f"{wrong}; let {type(metric).__name__} say another `name`")
+        named[name] = copied
     return named
 
 

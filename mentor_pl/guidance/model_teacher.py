@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from mentor_pl.guidance.token_teachers import AskedSequence, Scoring, TokenTeacher, check_same_tokenizer
-from mentor_pl.students.base import StudentLoader
+from mentor_pl.students.base import StudentLoader, loaded_model, loaded_tokenizer
 
 
 class ModelTeacher(TokenTeacher):
@@ -27,12 +27,12 @@ class ModelTeacher(TokenTeacher):
 
     def check(self, tokenizer: PreTrainedTokenizerBase, temperature: float) -> None:
         """See `TokenTeacher.check`."""
-        check_same_tokenizer(self.loader.load_tokenizer(), tokenizer, type(self.loader).__name__)
+        check_same_tokenizer(loaded_tokenizer(self.loader), tokenizer, type(self.loader).__name__)
 
     def logprobs(self, sequences: Sequence[AskedSequence], scoring: Scoring) -> list[Tensor | None]:
         """See `TokenTeacher.logprobs`."""
         if self._model is None:
-            self._model = self.loader.load_model().eval().requires_grad_(False)
+            self._model = loaded_model(self.loader).eval().requires_grad_(False)
         room = scoring.context_of(self._model)
         fitting = [i for i, sequence in enumerate(sequences) if len(sequence.token_ids) <= room]
         out: list[Tensor | None] = [None] * len(sequences)

@@ -18,7 +18,7 @@ from mentor_pl.references.teacher import ChatTeacher, ConversationRefusedError, 
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import RolloutRunner
 from mentor_pl.rollout.world import World
-from mentor_pl.students.base import StudentLoader
+from mentor_pl.students.base import StudentLoader, loaded_model, loaded_tokenizer
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import StopReason
 
@@ -92,8 +92,8 @@ class LocalJudgeModel(ChatTeacher):
         )
 
     def _load(self) -> RolloutRunner:
-        tokenizer = self._loader.load_tokenizer()
-        model: Any = self._loader.load_model()
+        tokenizer = loaded_tokenizer(self._loader)
+        model: Any = loaded_model(self._loader)
         model.to(self._device)
         model.eval()
         self._engine.sync(model, 0)

@@ -24,7 +24,7 @@ from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import RolloutRunner
 from mentor_pl.rollout.user import User
 from mentor_pl.rollout.world import World
-from mentor_pl.students.base import StudentLoader
+from mentor_pl.students.base import StudentLoader, loaded_model, loaded_tokenizer
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import Trajectory
 
@@ -156,8 +156,8 @@ class LocalSolver(Solver):
             self._journal.put("attempt", key, {"prompt_id": prompt.reference_id, "trajectories": rows})
 
     def _load(self) -> RolloutRunner:
-        tokenizer = self._teacher.model.load_tokenizer()
-        model: Any = self._teacher.model.load_model()
+        tokenizer = loaded_tokenizer(self._teacher.model)
+        model: Any = loaded_model(self._teacher.model)
         model.to(self._teacher.device)
         model.eval()
         self._teacher.engine.sync(model, 0)

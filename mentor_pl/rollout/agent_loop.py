@@ -12,10 +12,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mentor_pl.errors import ToolBackendError
+from mentor_pl.errors import PluginError, ToolBackendError
 from mentor_pl.messages import Message, ToolCall, ToolResult, ToolStatus
+from mentor_pl.plugins import keeping_contract
 from mentor_pl.reference import Reference
 from mentor_pl.rollout.user import User
+from mentor_pl.tools.results import shown
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import Completion, StopReason, Trajectory, Turn, messages_of
 
@@ -136,7 +138,7 @@ class Episode:
         """Run the last message's calls, or let the user speak. May be called from another thread.
 
         Raises:
-            PluginError: A tool backend broke its contract.
+            PluginError: A tool backend, or the user, broke its contract.
         """
         calls = self._last().message.tool_calls
         if calls:
@@ -148,10 +150,21 @@ class Episode:
             return Response(follow_up=self.reference.follow_ups[self._num_follow_ups])
         assert self._user is not None  # or the episode would have ended
         try:
-            return Response(follow_up=self._user.reply(self.reference, (*self.messages(), self._last().message)))
+            return Response(follow_up=self._said_by(self._user))
         except ToolBackendError as failure:
             _log.warning("reference %r, sample %d: %s", self.reference.reference_id, self.sample_index, failure)
             return Response(lost=True)
+
+    def _said_by(self, user: User) -> str | None:
+        with keeping_contract(user):
+            said: Any = user.reply(self.reference, (*self.messages(), self._last().message))
+        if said is None:
+            return None
+        if not isinstance(said, str):
+            raise PluginError(
+                f"{type(user).__name__} said {said!r:.100}; a user says a text, or None to end the conversation"
+            )
+        return shown(said)
 
     def resume(self, response: Response, *, looked_up: bool = False) -> None:
         """Take the response to the last message in.

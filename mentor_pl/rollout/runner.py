@@ -10,7 +10,7 @@ from functools import partial
 
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.engines.base import EngineSession, EngineStatistics, RolloutEngine, SamplingParams
-from mentor_pl.engines.checked_session import CheckedSession
+from mentor_pl.engines.checked_session import checked_session
 from mentor_pl.errors import ConfigError
 from mentor_pl.messages import ToolSpec
 from mentor_pl.reference import Reference
@@ -153,8 +153,7 @@ class RolloutRunner:
         try:
             for handed in [pool.submit(partial(_give, row, given)) for row in rows] if given else ():
                 handed.result()
-            with engine.session(sampling, self.protocol.stop_token_ids) as unchecked:
-                session = CheckedSession(unchecked, type(engine).__name__)
+            with checked_session(engine, sampling, self.protocol.stop_token_ids) as session:
                 done = _Loop(rows, session, pool, should_stop).run()
                 self.statistics = session.statistics
         finally:

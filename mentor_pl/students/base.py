@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from mentor_pl.errors import StudentError
+from mentor_pl.plugins import keeping_contract
 
 
 class StudentLoader(ABC):
@@ -28,3 +33,31 @@ class StudentLoader(ABC):
         Raises:
             StudentError: It cannot be loaded.
         """
+
+
+def loaded_tokenizer(loader: StudentLoader) -> PreTrainedTokenizerBase:
+    """Return a loader's tokenizer.
+
+    Raises:
+        StudentError: It cannot be loaded, or is none.
+    """
+    with keeping_contract(loader, ".load_tokenizer", StudentError):
+        found: Any = loader.load_tokenizer()
+    if not isinstance(found, PreTrainedTokenizerBase):
+        raise StudentError(
+            f"{type(loader).__name__}.load_tokenizer gave {found!r:.100}; it gives a tokenizer of transformers"
+        )
+    return found
+
+
+def loaded_model(loader: StudentLoader) -> PreTrainedModel:
+    """Return a loader's model.
+
+    Raises:
+        StudentError: It cannot be loaded, or is none.
+    """
+    with keeping_contract(loader, ".load_model", StudentError):
+        found: Any = loader.load_model()
+    if not isinstance(found, nn.Module):
+        raise StudentError(f"{type(loader).__name__}.load_model gave {found!r:.100}; it gives a model of transformers")
+    return found  # type: ignore[return-value]  # a PeftModel is none by its class

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import init_empty_weights
+from safetensors import SafetensorError
 from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -61,7 +64,7 @@ def export_student(
         raise StudentError(
             f"export: the student is a {type(model).__name__}; only transformers and peft models are written"
         )
-    with atomic_folder(output) as folder:
+    with atomic_folder(output) as folder, _written_to(output):
         if merge:
             dense_copy(model, dtype=dtype).save_pretrained(folder)
         elif is_adapter(model):
@@ -73,6 +76,16 @@ def export_student(
         tokenizer.save_pretrained(folder)
         if card is not None:
             (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+@contextmanager
+def _written_to(output: Path) -> Generator[None]:
+    try:
+        yield
+    except SafetensorError as failure:  # also a full disk, which safetensors reports as its own
+        raise StudentError(
+            f"export to {str(output)!r}: the weights cannot be written ({failure}); make room there, then export the run's last checkpoint"
+        ) from failure
 
 
 def dense_copy(model: nn.Module, *, dtype: torch.dtype | None = None) -> PreTrainedModel:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mentor_pl.messages import ToolCall, ToolResult, ToolStatus
+from mentor_pl.messages import ToolCall, ToolResult, ToolStatus, well_formed
+
+MAX_CHARS = 200_000
+"""Nobody reads more of one text. Whoever does not cut its own output is cut here, before it is tokenised and recorded."""
 
 
 def failed(call: ToolCall, text: str, *, status: ToolStatus = ToolStatus.ERROR, duration_s: float = 0.0) -> ToolResult:
@@ -20,6 +23,11 @@ def refused(call: ToolCall, names: Iterable[str]) -> ToolResult | None:
     if call.name not in known:
         return failed(call, f"unknown tool {call.name!r:.80}; the tools are {', '.join(known) or 'none'}")
     return None
+
+
+def shown(text: str) -> str:
+    """Return what is shown of a text that comes from outside: cut to `MAX_CHARS`, and such as UTF-8 can hold."""
+    return truncated(well_formed(text), MAX_CHARS)
 
 
 def truncated(text: str, max_chars: int) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
-from mentor_pl.errors import ConfigError
+from mentor_pl.errors import ConfigError, PluginError
 from mentor_pl.messages import ToolSpec
+from mentor_pl.plugins import keeping_contract
 from mentor_pl.reference import Reference
 from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.threads import DaemonThreads
@@ -29,6 +31,7 @@ class ToolBox:
 
     Raises:
         ConfigError: Two backends offer tools of one name, or the time limit is not above 0.
+        PluginError: A backend cannot tell its tools.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class ToolBox:
         self._threads = DaemonThreads("tool calls")
         self._fixed: dict[str, tuple[ToolSpec, ToolBackend]] = {}
         for backend in self._backends:
-            for spec in backend.specs:
+            for spec in _specs(backend):
                 if spec.name in self._fixed:
                     other = self._fixed[spec.name][1]
                     raise ConfigError(
@@ -66,8 +69,9 @@ class ToolBox:
         found = dict(self._fixed)
         for backend in self._backends:
             if backend.per_prompt:
-                for spec in backend.specs_for(reference):
-                    found.setdefault(spec.name, (spec, backend))
+                with keeping_contract(backend, ".specs_for"):
+                    for spec in backend.specs_for(reference):
+                        found.setdefault(spec.name, (spec, backend))
         return {tool.name: found[tool.name] for tool in reference.tools if tool.name in found}
 
     def offered(self, reference: Reference) -> list[ToolSpec]:
@@ -92,7 +96,8 @@ class ToolBox:
             call_timeout_s: Seconds that any call of this session may take; the tool box's own limit
                 unless given.
         """
-        with ExitStack() as stack:
+        stack = ExitStack()
+        try:
             yield ToolBoxSession(
                 reference=reference,
                 owners=self._fixed if reference is None else self.owners(reference),
@@ -102,9 +107,21 @@ class ToolBox:
                 threads=self._threads,
                 stack=stack,
             )
+        finally:
+            with keeping_contract(" or ".join(type(b).__name__ for b in self._backends), ", closing a session,"):
+                stack.close()
 
     def close(self) -> None:
         """Close every backend."""
         self._threads.close()
         for backend in self._backends:
-            backend.close()
+            with keeping_contract(backend, ".close"):
+                backend.close()
+
+
+def _specs(backend: ToolBackend) -> tuple[ToolSpec, ...]:
+    with keeping_contract(backend, ".specs"):
+        specs: tuple[Any, ...] = tuple(backend.specs)
+    if wrong := [spec for spec in specs if not isinstance(spec, ToolSpec)]:
+        raise PluginError(f"{type(backend).__name__}.specs holds {wrong[0]!r:.100}; each must be a ToolSpec")
+    return specs

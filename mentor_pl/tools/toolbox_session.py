@@ -16,7 +16,7 @@ from mentor_pl.errors import MentorError, PluginError, ToolBackendError
 from mentor_pl.messages import ToolCall, ToolResult, ToolSpec, ToolStatus
 from mentor_pl.reference import Reference
 from mentor_pl.tools.base import ToolBackend, ToolSession
-from mentor_pl.tools.results import failed, refused
+from mentor_pl.tools.results import failed, refused, shown
 from mentor_pl.tools.threads import DaemonThreads
 
 _ATTEMPTS = 2
@@ -179,6 +179,8 @@ def _checked_result(result: Any, call: ToolCall) -> ToolResult:
     )
     if wrong is not None:
         raise PluginError(f"a result of the tool {call.name!r} has the {wrong}")
+    if (content := shown(result.content)) != result.content:
+        return replace(result, content=content, output_chars=max(result.output_chars, len(result.content)))
     return result
 
 

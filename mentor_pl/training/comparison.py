@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from mentor_pl.advantages import AdvantageEstimator, group_rewards
+from mentor_pl.advantages import AdvantageEstimator, group_rewards, turn_advantages
 from mentor_pl.evaluation.rollout_metrics import Sums, rollout_sums
 from mentor_pl.evaluation.teacher import teacher_trajectory
 from mentor_pl.guidance import Guidance
@@ -63,6 +63,9 @@ class GroupComparison:
         Args:
             scored: The student's attempts.
             round_index: Decides what is left of guidance that decays.
+
+        Raises:
+            PluginError: The advantage estimator broke its contract.
         """
         reference, solution = self._solution(scored)
         reward = self.reward_of(scored.group)
@@ -72,7 +75,7 @@ class GroupComparison:
             scored = _with(scored, reward.score_group(_of_teacher(reference, scored)))
         trajectories = scored.group.trajectories
         kept = [i for i, trajectory in enumerate(trajectories) if not trajectory.failed_infrastructure]
-        advantages = self.advantages.per_turn(group_rewards(reward, scored, kept)) if kept else []
+        advantages = turn_advantages(self.advantages, group_rewards(reward, scored, kept)) if kept else []
         for i, of_turns in zip(kept, advantages, strict=True):
             if weight > 0 and i == len(trajectories) - 1 and solution is not None:
                 advantage = fmean(of_turns)

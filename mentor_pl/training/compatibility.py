@@ -9,6 +9,7 @@ from mentor_pl.engines.base import SamplingParams
 from mentor_pl.environments import Split
 from mentor_pl.errors import ConfigError
 from mentor_pl.guidance import Guidance
+from mentor_pl.plugins import keeping_contract
 from mentor_pl.training.module import MentorModule
 from mentor_pl.training.rounds import StreamPlan
 
@@ -58,7 +59,9 @@ def check_exploration(
             "the one that is trained; set model.correction to TruncatedImportanceSampling, which corrects for it, or leave the filter out"
         )
     if guidance.distillation is not None:
-        guidance.distillation.teacher.check(module.tokenizer, sampling.temperature)
+        teacher = guidance.distillation.teacher
+        with keeping_contract(teacher, ".check"):
+            teacher.check(module.tokenizer, sampling.temperature)
     if not rounds_ahead:
         return
     if not module.engine.holds_own_weights:

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from mentor_pl.causal_model import max_context
+from mentor_pl.errors import PluginError
 from mentor_pl.guidance.distillation import Distillation
 from mentor_pl.guidance.token_teachers import AskedSequence
 from mentor_pl.messages import Message
+from mentor_pl.plugins import keeping_contract
 from mentor_pl.reference import Reference
 from mentor_pl.rollout.runner import RolloutRunner
 from mentor_pl.training.batching import packed_batch, padded_batch, split_evenly
@@ -112,7 +114,7 @@ class Distiller:
             for sample in row
             if sample.source is Source.STUDENT and sample.num_loss_tokens
         ]
-        answers = self.settings.teacher.logprobs([_asked(*pair) for pair in asked], self._scoring)
+        answers = self._answers([_asked(*pair) for pair in asked])
         gaps = {
             id(sample): sample.sampling_logprobs[sample.loss_mask] - answer
             for (sample, _), answer in zip(asked, answers, strict=True)
@@ -129,6 +131,27 @@ class Distiller:
             },
         )
 
+    def _answers(self, sequences: Sequence[AskedSequence]) -> list[Tensor | None]:
+        """Ask the teacher.
+
+        Raises:
+            PluginError: It raised, or gave something else than a finite log-probability of each token.
+        """
+        teacher = self.settings.teacher
+        with keeping_contract(teacher, ".logprobs"):
+            answers: list[Any] = list(teacher.logprobs(sequences, self._scoring))
+        if len(answers) != len(sequences):
+            raise PluginError(
+                f"{type(teacher).__name__}.logprobs gave {len(answers)} answers for {len(sequences)} sequences; it gives one for each"
+            )
+        for sequence, answer in zip(sequences, answers, strict=True):
+            if answer is not None and not _is_answer(answer, int(sequence.asked.sum())):
+                raise PluginError(
+                    f"{type(teacher).__name__}.logprobs gave {answer!r:.100} for {int(sequence.asked.sum())} tokens; it gives a "
+                    "tensor with a log-probability of each, or None"
+                )
+        return answers
+
     def _judged(self, sample: Sample, gaps: Tensor | None, round_index: int) -> Sample:
         if sample.source is not Source.STUDENT:
             return sample
@@ -136,6 +159,10 @@ class Distiller:
         mask = sample.loss_mask
         advantages[mask] = self.settings.advantages(advantages[mask], gaps, round_index)
         return replace(sample, advantages=advantages)
+
+
+def _is_answer(answer: Any, num_tokens: int) -> bool:
+    return isinstance(answer, Tensor) and answer.shape == (num_tokens,) and not bool(answer.isnan().any())
 
 
 def _asked(sample: Sample, references: tuple[Reference, ...]) -> AskedSequence:

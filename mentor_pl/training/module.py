@@ -17,7 +17,8 @@ from mentor_pl.engines.base import RolloutEngine
 from mentor_pl.errors import ConfigError
 from mentor_pl.evaluation.split import SplitMetrics
 from mentor_pl.losses import Loss, LossOutput, TruncatedImportanceSampling
-from mentor_pl.students.base import StudentLoader
+from mentor_pl.plugins import keeping_contract
+from mentor_pl.students.base import StudentLoader, loaded_model, loaded_tokenizer
 from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.evaluation_stream import EvaluationBatch
 from mentor_pl.training.fsdp2 import check_strategy, shard
@@ -99,7 +100,7 @@ class MentorModule(LightningModule):
     @functools.cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The student's tokenizer; loaded without its model."""
-        return self.loader.load_tokenizer()
+        return loaded_tokenizer(self.loader)
 
     @property
     def pad_token_id(self) -> int:
@@ -113,7 +114,7 @@ class MentorModule(LightningModule):
             return
         strategy = self.trainer.strategy
         check_strategy(strategy)
-        student = self.loader.load_model()
+        student = loaded_model(self.loader)
         if self.loss.needs_ref_policy and self.trainer.state.fn == "fit":
             self._ref_policy = ReferencePolicy(student)
             if self._ref_policy.copy is not None:
@@ -185,7 +186,8 @@ class MentorModule(LightningModule):
         values = self._step_totals.reduce(self.trainer.strategy, world_size=self.trainer.world_size)
         if self.correction is not None:  # before the update, so that a bad step changes nothing
             values["correction/effective_sample_size"] = self.correction.effective_sample_size(values)
-        self.loss.end_step(values)
+        with keeping_contract(self.loss, ".end_step"):
+            self.loss.end_step(values)
         for name, value in values.items():
             self.log(f"train/{name}", value, batch_size=1)
         for name, label in self._shown().items():
@@ -270,7 +272,8 @@ class MentorModule(LightningModule):
         trained = trained_names(self)
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
         checkpoint["rng_states"] = gather_random_states(alone=self.saves_alone)
-        checkpoint["loss_state"] = self.loss.state_dict()
+        with keeping_contract(self.loss, ".state_dict"):
+            checkpoint["loss_state"] = self.loss.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another student's weights; remember the random states until training starts.
@@ -287,7 +290,8 @@ class MentorModule(LightningModule):
                 f"{missing[0]!r}; resume it with the config of the run that it came from"
             )
         self._random_states = checkpoint.get("rng_states", ())
-        self.loss.load_state_dict(checkpoint.get("loss_state", {}))
+        with keeping_contract(self.loss, ".load_state_dict"):
+            self.loss.load_state_dict(checkpoint.get("loss_state", {}))
 
     def on_train_start(self) -> None:
         """Restore this rank's random state, after everything that draws numbers at start-up."""

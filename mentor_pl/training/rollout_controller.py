@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mentor_pl.engines.base import RolloutEngine
 from mentor_pl.errors import EngineError
+from mentor_pl.plugins import keeping_contract
 from mentor_pl.rollout.runner import RolloutRunner, RolloutStopped
 from mentor_pl.training.batching import (
     PolicyBatch,
@@ -131,7 +132,8 @@ class RolloutController:
         student.eval()
         try:
             with torch.no_grad(), gathered(student) as whole, self._trainer.precision_plugin.forward_context():
-                self._engine.sync(whole, self._trainer.global_step)
+                with keeping_contract(self._engine, ".sync", EngineError):
+                    self._engine.sync(whole, self._trainer.global_step)
                 sync_s = time.perf_counter() - began
                 yield SyncedEngine(engine=self._engine, should_stop=self._stop, sync_s=sync_s)
         except RolloutStopped:

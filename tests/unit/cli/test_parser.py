@@ -42,7 +42,7 @@ NULL = REFUSED.replace("-1", "null")
     ("value", "said"),
     [
         (REFUSED, "Part: size is -1; it must not be negative"),
-        (DIVIDES, "Part cannot be made: ZeroDivisionError: division by zero; mend its arguments"),
+        (DIVIDES, "Part cannot be made: ZeroDivisionError: division by zero; size is 0; mend its arguments"),
         (NULL, "Part: size is null; expected an integer"),
     ],
 )

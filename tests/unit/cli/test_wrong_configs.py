@@ -86,6 +86,7 @@ def test_a_key_that_there_is_not(seed: int, default: dict[str, Any], here: Path)
         ("--seed_everything=-1", "seed_everything is -1; it must be from 0"),
         ("--trainer.strategy=zz", "Trainer cannot be made: You selected an invalid strategy name: `strategy='zz'`"),
         ("--trainer.devices=0", "devices"),
+        ("--trainer.max_time={a: 1}", "max_time is {'a': 1}"),
         ("--trainer.precision=3", "trainer.precision is 3; expected"),
     ],
 )

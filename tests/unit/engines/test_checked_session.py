@@ -61,6 +61,8 @@ def test_an_interrupted_poll_may_come_back_empty():
     [
         (0, completion((), ()), "row 0 a completion of 0 tokens; 1 to 3 were asked for"),
         (0, completion((1,) * 4, (-1.0,) * 4), "a completion of 4 tokens"),
+        (0, completion((5.0, 6.0)), "5.0 as a token id; an id is a whole number from 0"),
+        (0, completion((5, -1)), "-1 as a token id"),
         (0, completion((5, 6), (-0.5,)), "1 log-probabilities for 2 tokens"),
         (0, completion((5, 6), (-0.5, float("nan"))), "a log-probability of nan"),
         (0, completion((5, 6), (-0.5, float("-inf"))), "a log-probability of -inf"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,6 +186,21 @@ def test_a_failed_export_leaves_the_earlier_one(
         export_student(model, tokenizer, tmp_path / "out", merge=False)
     assert (tmp_path / "out" / "README.md").read_text() == "earlier"
     assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")] == []
+
+
+def test_a_full_disk_is_said_and_leaves_the_earlier_export(
+    make_folder: MakeFolder, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    model = FullStudent(str(make_folder())).load_model()
+    export_student(model, tokenizer, tmp_path / "out", card="earlier")
+    largest, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # a file that cannot grow, as on a full disk
+    try:
+        with pytest.raises(StudentError, match="the weights cannot be written .*; make room there"):
+            export_student(model, tokenizer, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
+    assert (tmp_path / "out" / "README.md").read_text() == "earlier"
 
 
 @pytest.mark.parametrize(("loader", "merge"), [(FullStudent, True), (LoraStudent, True), (LoraStudent, False)])

@@ -106,13 +106,16 @@ def test_a_template_that_knows_no_tools_gets_them_as_text(make_folder: MakeFolde
     file = tmp_path / "mine.jinja"
     file.write_text("{% for m in messages %}<|im_start|>{{ m['role'] + ': ' + m['content'] }}<|im_end|>{% endfor %}")
     tokenizer = FullStudent(str(make_folder()), chat_template=str(file)).load_tokenizer()
-    assert tokenizer.chat_template.endswith(file.read_text())
+    assert file.read_text() in tokenizer.chat_template
     assert "written as text of its turns" in caplog.text
     tool = {"type": "function", "function": {"name": "add", "description": "", "parameters": {}}}
     text = tokenizer.apply_chat_template([{"role": "user", "content": "2+3?"}], tools=[tool], tokenize=False)
     assert text.startswith("<|im_start|>system: You may call functions.") and text.endswith(
         "<|im_start|>user: 2+3?<|im_end|>"
     )
+    asked = [{"role": "user", "content": "2+3?"}]
+    prompt = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    assert prompt.endswith("2+3?<|im_end|><|im_start|>assistant: ")  # the template itself writes no header
 
 
 @pytest.mark.parametrize(
