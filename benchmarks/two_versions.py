@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 import os
 import statistics
 import subprocess
@@ -23,6 +22,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from scipy.stats import binom
 
 HERE = Path(__file__).parents[1]
 _STEP = ("train/time/rollout_s", "train/time/reward_s", "train/time/sync_s", "train/time/train_s")
@@ -68,16 +69,17 @@ def measure(checkout: Path, num_steps: int, core: int) -> dict[str, float]:
         return {"cpu_s": cpu_s, "wall_s": wall_s, "step_s": statistics.median(seconds)}
 
 
-def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Return the narrowest pair of order statistics that holds the median with this confidence.
+def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the narrowest pair of order statistics that holds the median with a confidence of .95, and that confidence.
 
     Of n values the k-th lowest and the k-th highest enclose it with probability
-    1 - 2 P(Binomial(n, 1/2) < k). Too few values give the lowest and the highest.
+    1 - 2 P(Binomial(n, 1/2) < k). Fewer than six values give the lowest and the highest, and less
+    confidence.
     """
     ordered, k = sorted(values), 1
-    while 1 - 2 * sum(math.comb(len(ordered), i) for i in range(k + 1)) / 2 ** len(ordered) >= confidence:
+    while 1 - 2 * binom.cdf(k, len(ordered), 0.5) >= 0.95:
         k += 1
-    return ordered[k - 1], ordered[-k]
+    return ordered[k - 1], ordered[-k], 1 - 2 * float(binom.cdf(k - 1, len(ordered), 0.5))
 
 
 def main() -> None:
@@ -100,11 +102,13 @@ def main() -> None:
         key: [now[key] / before[key] for before, now in zip(runs["before"], runs["now"], strict=True)]
         for key in runs["now"][0]
     }
-    print("\n| | before, median | now, median | now / before | 95 % interval |\n|---|---|---|---|---|")
+    print("\n| | before, median | now, median | now / before | interval |\n|---|---|---|---|---|")
     for key, values in ratios.items():
         before, now = (statistics.median(run[key] for run in runs[side]) for side in ("before", "now"))
-        low, high = median_interval(values)
-        print(f"| {key} | {before:.2f} | {now:.2f} | {statistics.median(values):.3f} | {low:.3f} to {high:.3f} |")
+        low, high, confidence = median_interval(values)
+        print(
+            f"| {key} | {before:.2f} | {now:.2f} | {statistics.median(values):.3f} | {low:.3f} to {high:.3f} ({confidence:.0%}) |"
+        )
     if given.output:
         given.output.write_text(json.dumps({"steps": given.steps, "runs": runs, "ratios": ratios}, indent=1) + "\n")
 

@@ -80,9 +80,13 @@ class Campaign:
     def _write_data(self) -> None:
         data = self.folder / "data"
         if not (data / "splits.json").exists():
-            ids = self.plan.write_data(data)
-            evaluated = [one for split in self.plan.splits for one in read_references(data / f"{split}.jsonl")]
-            write_references(data / "evaluation.jsonl", evaluated)
+            files = self.plan.references()
+            # One file, so that all cases are decoded together: a batch costs what its longest row costs.
+            evaluated = [one for split in self.plan.splits for one in files[split]]
+            data.mkdir(parents=True, exist_ok=True)
+            for name, references in {**files, "evaluation": evaluated}.items():
+                write_references(data / f"{name}.jsonl", references)
+            ids = {name: [one.reference_id for one in references] for name, references in files.items()}
             _write_json(data / "splits.json", ids)
         _write_json(self.results / f"{self.plan.name}_splits.json", json.loads((data / "splits.json").read_text()))
 
@@ -95,7 +99,6 @@ class Campaign:
         if self._result(name, seed).exists():
             return
         data = self.folder / "data"
-        # One file, so that all cases are decoded together: a batch costs what its longest row costs.
         together = json.dumps({"all": f"{data}/evaluation.jsonl"})
         arguments = [*self._common, f"--data.evaluation={together}", *weights]
         trajectories = predict(self.folder / name / str(seed) / "evaluation", self.plan.evaluation, arguments)

@@ -6,13 +6,11 @@ import itertools
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from mentor_pl_bfcl.package import data_folder
 from transformers import PreTrainedTokenizerBase
 
 from mentor_pl.chat.protocol import ChatProtocol
-from mentor_pl.files.references import write_references
 from mentor_pl.reference import Reference
 from mentor_pl.references.converters.bfcl import bfcl
 
@@ -49,12 +47,8 @@ class Splits:
     out_of_domain: Mapping[str, Share]
 
 
-def write_splits(folder: Path, splits: Splits, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[str]]:
-    """Write `warm_start.jsonl`, `train.jsonl` and one file for each category that is evaluated. No case is in two of them.
-
-    Returns:
-        The ids of each file's cases, by the file's name without its ending.
-    """
+def draw_cases(splits: Splits, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Reference]]:
+    """Draw `warm_start`, `train` and the cases of each category that is evaluated. No case is in two of them."""
     protocol = ChatProtocol(tokenizer)
     files: dict[str, list[Reference]] = {"warm_start": [], "train": []}
     for category, share in {**splits.in_domain, **splits.out_of_domain}.items():
@@ -65,10 +59,7 @@ def write_splits(folder: Path, splits: Splits, tokenizer: PreTrainedTokenizerBas
             if len(drawn) < wanted:
                 raise ValueError(f"{category} has too few short cases for {share}")
             files.setdefault(name, []).extend(drawn)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, references in files.items():
-        write_references(folder / f"{name}.jsonl", references)
-    return {name: [reference.reference_id for reference in references] for name, references in files.items()}
+    return files
 
 
 def _short_cases(category: str, protocol: ChatProtocol, splits: Splits) -> list[Reference]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.evidence.data import Share, Splits, write_splits
+from benchmarks.evidence.data import Share, Splits, draw_cases
 from benchmarks.evidence.plan import CONFIGS, Arm, Plan
+from mentor_pl.reference import Reference
 from mentor_pl.rewards.base import RewardComponent
 
 SPLITS = Splits(
@@ -56,17 +57,17 @@ def _plan(
     guided_longer: Sequence[Path] = (),
     arguments: Sequence[str] = (),
 ) -> Plan:
-    def write_data(folder: Path) -> Mapping[str, Sequence[str]]:
+    def references() -> Mapping[str, Sequence[Reference]]:
         from mentor_pl_smollm2 import SmolLM2Student
 
-        return write_splits(folder, splits, SmolLM2Student().load_tokenizer())
+        return draw_cases(splits, SmolLM2Student().load_tokenizer())
 
     def rl(arm: str, title: str, *further: Path) -> Arm:
         return Arm(name=arm, title=title, configs=[_RL, CONFIGS / f"{arm}.yaml", *longer, *further])
 
     return Plan(
         name=name,
-        write_data=write_data,
+        references=references,
         warm_start=[CONFIGS / "warm_start.yaml"],
         arms=[
             Arm(name="sft", title="SFT", configs=[CONFIGS / "sft.yaml", *longer]),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mentor_pl.reference import Reference
 from mentor_pl.rewards.base import RewardComponent
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -32,7 +33,7 @@ class Plan:
 
     Attributes:
         name: Of its folders.
-        write_data: Writes the reference files into a folder, `train.jsonl` and one for each split; returns the ids by file.
+        references: Reads those of `train`, of `warm_start` where there is one, and of each split.
         warm_start: Configs of the run that all arms start from; none where they start from `start`.
         start: The student that arms start from where there is no warm start.
         arms: In the order in which they run.
@@ -45,7 +46,7 @@ class Plan:
     """
 
     name: str
-    write_data: Callable[[Path], Mapping[str, Sequence[str]]]
+    references: Callable[[], Mapping[str, Sequence[Reference]]]
     warm_start: Sequence[Path]
     arms: Sequence[Arm]
     seeds: int

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from benchmarks.evidence.plan import CONFIGS, Arm, Plan
 from mentor_pl.chat.protocol import ChatProtocol
-from mentor_pl.files.references import write_references
 from mentor_pl.messages import ToolSpec
 from mentor_pl.reference import Reference
 from mentor_pl.references.converters.gsm8k import gsm8k
@@ -41,7 +40,7 @@ def word_problems(source: Path | None) -> Plan:
 
     return Plan(
         name="gsm8k",
-        write_data=partial(_write_splits, source=source),
+        references=partial(_draw_problems, source),
         warm_start=[CONFIGS / "warm_start.yaml", _TASK, CONFIGS / "gsm8k" / "warm_start.yaml"],
         arms=[
             Arm(name="sft", title="SFT", configs=[CONFIGS / "sft.yaml", _TASK]),
@@ -58,7 +57,7 @@ def word_problems(source: Path | None) -> Plan:
     )
 
 
-def _write_splits(folder: Path, *, source: Path | None) -> Mapping[str, Sequence[str]]:
+def _draw_problems(source: Path | None) -> Mapping[str, Sequence[Reference]]:
     if source is None:
         raise SystemExit(
             "--source names the folder of GSM8K's published train.jsonl and test.jsonl; the plan gsm8k needs it"
@@ -70,10 +69,7 @@ def _write_splits(folder: Path, *, source: Path | None) -> Mapping[str, Sequence
     files = {"warm_start": train[:_WARM_START], "train": train[_WARM_START : _WARM_START + _TRAIN]}
     for split, calls in _HELD_OUT.items():
         files[split] = _short_problems(source / "test.jsonl", protocol, calls)[:_HELD_OUT_PROBLEMS]
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, references in files.items():
-        write_references(folder / f"{name}.jsonl", references)
-    return {name: [reference.reference_id for reference in references] for name, references in files.items()}
+    return files
 
 
 def _short_problems(file: Path, protocol: ChatProtocol, calls: Sequence[int]) -> list[Reference]:

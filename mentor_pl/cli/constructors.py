@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -29,8 +30,9 @@ def constructor_error(
     """
     kind = "" if isinstance(failure, ValueError) else f"{type(failure).__name__}: "
     said = one_line(str(failure))
-    given = {} if any(name in said for name in arguments or {}) else _culprits(owner, failure, arguments or {})
-    shown = "".join(f"; {name} is {one_line(repr(value), 120)}" for name, value in given.items())
+    names_one = any(re.search(rf"\b{re.escape(name)}\b", said) for name in arguments or {})
+    culprits = {} if names_one else _culprits(owner, failure, arguments or {})
+    shown = "".join(f"; {name} is {one_line(repr(value), 120)}" for name, value in culprits.items())
     error = ConfigError(f"{owner.__name__} cannot be made: {kind}{said}{shown}; mend its arguments")
     error.__cause__ = failure
     return error

@@ -106,7 +106,9 @@ class MentorCLI(LightningCLI):
         except SIGTERMException as stopped:
             status = int(stopped.code or 128 + signal.SIGTERM)
             threading.Timer(1.0, os._exit, (status,)).start()  # an engine may hang while it is closed
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(
+                Exception
+            ):  # an engine of a plugin's: the checkpoint is written, and the run ends here
                 self.model.engine.close()
             # An ordinary exit would wait for the tool call that a thread may still run, up to its time limit.
             sys.stdout.flush()
@@ -255,7 +257,7 @@ def _check_trainer(config: Any) -> None:
             raise ConfigError(f"trainer.{key} is {value}; it must be positive")
     for key in ("devices", "num_nodes"):
         if isinstance(value := config.get(key), int) and value > _MOST_PROCESSES:
-            raise ConfigError(f"trainer.{key} is {value}; that many there are nowhere")
+            raise ConfigError(f"trainer.{key} is {value}; it must be at most {_MOST_PROCESSES}, as many as are there")
     if str(config.get("strategy")).endswith(("_spawn", "_fork", "_notebook")):
         strategy = config.get("strategy")
         raise ConfigError(f"trainer.strategy is {strategy}, which copies live tools and engines; use ddp")

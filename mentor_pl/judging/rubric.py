@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mentor_pl.errors import ConfigError
-from mentor_pl.messages import Message, ToolCall
+from mentor_pl.messages import Message, ToolCall, well_formed
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.answers import without_reasoning
 from mentor_pl.trajectory import Trajectory
@@ -117,8 +117,7 @@ class Rubric:
 
 def marked(text: str, mark: str = MARK) -> str:
     """Begin every line with the student's mark, however its lines end; what no UTF-8 can hold is replaced."""
-    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return "\n".join(mark + line for line in _LINE_ENDS.split(text))
+    return "\n".join(mark + line for line in _LINE_ENDS.split(well_formed(text)))
 
 
 def _last_of(work: Sequence[tuple[str, str]], max_chars: int) -> str:

@@ -12,7 +12,7 @@ from mentor_pl.errors import DataFileError
 from mentor_pl.files.conversation import content_and_thought, message_from_row
 from mentor_pl.files.fields import is_absent, object_field
 from mentor_pl.files.strict_json import MAX_DEPTH, deeper_than
-from mentor_pl.messages import Message, ToolCall
+from mentor_pl.messages import Message, ToolCall, well_formed
 
 _FINISHED = ("", "stop", "end_turn", "stop_sequence", "eos", "eos_token", "completed", "tool_calls", "tool_call")
 _FINISHED += ("tool_use", "function_call")
@@ -121,11 +121,8 @@ def _written(call: ToolCall) -> str:
 
 def _writable(value: dict[str, Any]) -> dict[str, Any]:
     text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-    return value
+    written = well_formed(text)
+    return value if written == text else json.loads(written)
 
 
 def as_it_came(message: Message) -> dict[str, Any]:

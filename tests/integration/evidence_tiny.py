@@ -9,7 +9,8 @@ from pathlib import Path
 from benchmarks.evidence.campaign import Campaign
 from benchmarks.evidence.plan import Arm, Plan
 from mentor_pl.embedded import resolve
-from mentor_pl.files.references import read_references, write_references
+from mentor_pl.files.references import read_references
+from mentor_pl.reference import Reference
 from mentor_pl.rewards.correct import Correct
 
 FILES = {
@@ -19,18 +20,13 @@ FILES = {
 }
 
 
-def write_data(folder: Path) -> Mapping[str, Sequence[str]]:
-    ids: dict[str, list[str]] = {}
-    for name, (file, count) in FILES.items():
-        references = read_references(resolve(file))[:count]
-        write_references(folder / f"{name}.jsonl", references)
-        ids[name] = [reference.reference_id for reference in references]
-    return ids
+def references() -> Mapping[str, Sequence[Reference]]:
+    return {name: read_references(resolve(file))[:count] for name, (file, count) in FILES.items()}
 
 
 PLAN = Plan(
     name="tiny",
-    write_data=write_data,
+    references=references,
     warm_start=(),
     start="embedded:student",
     arms=[

