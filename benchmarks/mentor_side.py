@@ -42,6 +42,7 @@ from mentor_pl.students.full import FullStudent
 from mentor_pl.tools.base import ToolBackend, ToolSession
 from mentor_pl.training.datamodule import MentorDataModule
 from mentor_pl.training.module import MentorModule
+from mentor_pl.training.rounds import RoundPlan
 from mentor_pl.training.stream import RolloutStream
 from mentor_pl.trajectory import Trajectory
 
@@ -203,8 +204,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             references=_write_references(Path(folder), work),
             tools=[AddTool()],
             reward=RewardProgram(terms=[RewardTerm(name="scripted", component=ScriptedReward(), weight=1.0)]),
-            group_size=work.group_size,
-            prompts_per_round=work.prompts,
+            round=RoundPlan(prompts_per_round=work.prompts, group_size=work.group_size),
             limits=RolloutLimits(max_turns=8, max_completion_tokens=work.max_completion_tokens),
         )
         trainer = Trainer(

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 MB = 1e6
 SMALL = """
 data:
-  {prompts_per_round: 4, group_size: 4, limits: {max_turns: 2, max_tool_calls: 1, max_completion_tokens: 32}}
+  {round: {prompts_per_round: 4, group_size: 4}, limits: {max_turns: 2, max_tool_calls: 1, max_completion_tokens: 32}}
 trainer: {accelerator: cpu, max_epochs: 1, max_steps: 2, enable_progress_bar: false, enable_model_summary: false}
 checkpoint: {save_top_k: 0, save_last: false}
 summary: {enabled: false}

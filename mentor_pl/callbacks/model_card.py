@@ -80,9 +80,12 @@ def _facts(config: Mapping[str, Any], steps: int) -> Iterator[tuple[str, str]]:
     if data["train_on"] == "rollouts":
         for one in environments:
             yield f"reward of {one.name}" if several else "reward", _weights(one.terms)
-        yield "rollouts", f"{data['prompts_per_round']} prompts x {data['group_size']}, {_pairs(data['sampling'])}"
+        yield (
+            "rollouts",
+            f"{data['round']['prompts_per_round']} prompts x {data['round']['group_size']}, {_pairs(data['sampling'])}",
+        )
     else:
-        yield "imitated", f"{data['prompts_per_round']} references a round"
+        yield "imitated", f"{data['round']['prompts_per_round']} references a round"
     yield "optimiser", _described(model["optimizer"])
     yield "weight updates", str(steps)
     yield "precision", str(trainer.get("precision") or "32-true")

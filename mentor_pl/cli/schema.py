@@ -29,8 +29,7 @@ _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 def parameters(owner: Callable[..., Any]) -> dict[str, Any]:
     """Return the parameters of a class or function by name, each with its type.
 
-    What a constructor passes on as `**kwargs` is counted in: to its parents with the parent's type,
-    to others as `Any`. A parameter whose default is null takes null, whatever its annotation says.
+    What a constructor passes on as `**kwargs` is counted in. A parameter whose default is null takes null, whatever its annotation says.
     """
     hints: dict[str, Any] = {}
     sources = [c.__init__ for c in reversed(owner.__mro__)] if isinstance(owner, type) else [owner]
@@ -46,6 +45,8 @@ def parameters(owner: Callable[..., Any]) -> dict[str, Any]:
         else:
             added = parser.add_function_arguments(owner, fail_untyped=False)
         names = [name.partition(".")[0] for name in added]
+        passed_on = {action.dest: action._typehint for action in parser._actions if hasattr(action, "_typehint")}
+        hints = passed_on | hints
     except Exception:  # jsonargparse cannot describe a stranger's class; its own signature still names the arguments
         names = list(_signature(owner))
     nullable = {name for name, p in _signature(owner).items() if p.default is None}

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mentor_pl.environments.base import Environment, references_of
@@ -18,34 +18,8 @@ from mentor_pl.references.replay import with_expected_state
 from mentor_pl.rewards.program import RewardProgram
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import Prompt
-from mentor_pl.rollout.user import User
 from mentor_pl.rollout.world import World
-from mentor_pl.tools.base import ToolBackend
 from mentor_pl.tools.toolbox import ToolBox
-
-
-@dataclass(frozen=True, kw_only=True)
-class Defaults:
-    """What environments have that name none of their own.
-
-    Attributes:
-        tools: Tool backends; None where there is no default.
-        reward: The reward program; None where there is no default.
-        final_tools: Tools that end a trajectory; they go along with `tools`.
-        limits: Budgets of each trajectory.
-        user: Speaks with the student once a reference's own follow-ups are said; nobody where None.
-        metrics: Further metrics of evaluation splits.
-        max_bad_lines: Broken lines of a reference file that are left out before it becomes an
-            error.
-    """
-
-    tools: list[ToolBackend] | None = None
-    reward: RewardProgram | None = None
-    final_tools: list[str] | None = None
-    limits: RolloutLimits = field(default_factory=RolloutLimits)
-    user: User | None = None
-    metrics: Sequence[TrajectoryMetric] = ()
-    max_bad_lines: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # no slots: what was read is kept in the __dict__
@@ -58,7 +32,8 @@ class Split:
         world: What a student acts in there.
         reward: What it is scored by; None where only answers are judged.
         metrics: What else it is measured by.
-        max_bad_lines: See `Defaults`.
+        max_bad_lines: Broken lines of a reference file that are left out before it becomes an
+            error.
         marked: Whether its references, and so the trajectories, carry its name.
     """
 
@@ -134,28 +109,32 @@ class Splits:
             toolbox.close()
 
 
-def training_environments(references: str | None, train: list[Environment] | None) -> list[Environment]:
-    """Return the training environments: several, the one that `data.references` is short for, or none.
+def training_environments(short: Environment, train: list[Environment] | None) -> list[Environment]:
+    """Return the training environments: several, the one that the short form names, or none.
 
     Args:
-        references: `data.references`.
+        short: The environment of the short form: `data.references` and what else stands beside it.
         train: `data.train`.
 
     Raises:
         ConfigError: Both are given, or an empty list.
     """
-    if references is not None and train is not None:
+    if short.references is not None and train is not None:
         raise ConfigError(
             "data.references and data.train are both given, and each says what to train on; data.references is short for "
             "one environment: leave it out, or move it into data.train"
         )
     if train is not None and not train:
         raise ConfigError("data.train is empty; give it an environment, for example {references: train.jsonl}")
-    return train or ([] if references is None else [Environment(references)])
+    return train or ([] if short.references is None else [short])
 
 
 def resolve_splits(
-    train: Sequence[Environment], evaluation: Mapping[Any, str | Environment] | None, defaults: Defaults
+    train: Sequence[Environment],
+    evaluation: Mapping[Any, str | Environment] | None,
+    defaults: Environment,
+    *,
+    max_bad_lines: int = 0,
 ) -> Splits:
     """Give every environment what it does not name itself.
 
@@ -167,12 +146,14 @@ def resolve_splits(
         train: The training environments.
         evaluation: Environments, or reference files, by name, as YAML gave them: `no` and `2024`
             are keys too, and no text.
-        defaults: What is the same for all.
+        defaults: What the others have that name none of their own.
+        max_bad_lines: Broken lines of a reference file that are left out before it becomes an
+            error.
 
     Raises:
         ConfigError: Something is missing or has two meanings.
     """
-    toolboxes: dict[int, ToolBox] = {}
+    completion = _Completion(defaults, max_bad_lines)
     trained: dict[str, Split] = {}
     for place, environment in enumerate(train):
         where = "data.references" if len(train) == 1 else f"data.train[{place}]"
@@ -183,11 +164,11 @@ def resolve_splits(
         name = environment.name if marked or environment.has_own_name else "train"
         if name in trained:
             raise ConfigError(f"data.train has two environments called {name!r}; give each a `name` of its own")
-        trained[name] = _complete(environment, name, (), defaults, toolboxes, marked=marked)
+        trained[name] = completion.split(environment, name, marked=marked)
     evaluated: list[Split] = []
     for name, given in (evaluation or {}).items():
         environment = _evaluated(name, given)
-        evaluated.append(_complete(environment, name, _models(environment, name, trained), defaults, toolboxes))
+        evaluated.append(completion.split(environment, name, _models(environment, name, trained)))
     return Splits(train=tuple(trained.values()), evaluation=tuple(evaluated))
 
 
@@ -221,54 +202,55 @@ def _models(environment: Environment, name: str, trained: Mapping[str, Split]) -
     return (trained[environment.like],)
 
 
-def _complete(
-    environment: Environment,
-    name: str,
-    models: Sequence[Split],
-    defaults: Defaults,
-    toolboxes: dict[int, ToolBox],
-    *,
-    marked: bool = False,
-) -> Split:
-    """Make a split, with what is missing taken from the one model there is, else from the defaults."""
-    model = models[0] if len(models) == 1 else None
-    reward = environment.reward or (model.reward if model is not None else defaults.reward)
-    if reward is None and any(other.reward for other in models):
-        raise _ambiguous(name, "reward", models)
-    if environment.tools is None and model is not None:
-        toolbox = model.world.toolbox
-    elif environment.tools is None and defaults.tools is None:
-        if models:
-            raise _ambiguous(name, "tools", models)
-        raise ConfigError(
-            f"{environment.source} has no tools, and data.tools is missing; name the backends that run them, or `[]` where "
-            "the references offer none"
+class _Completion:
+    """Gives environments what they do not name themselves: taken from the one model there is, else from the defaults.
+
+    Backends that several share are set up once.
+    """
+
+    def __init__(self, defaults: Environment, max_bad_lines: int) -> None:
+        self._defaults = defaults
+        self._max_bad_lines = max_bad_lines
+        self._toolboxes: dict[int, ToolBox] = {}
+
+    def split(
+        self, environment: Environment, name: str, models: Sequence[Split] = (), *, marked: bool = False
+    ) -> Split:
+        model = models[0] if len(models) == 1 else None
+        reward = environment.reward or (self._defaults.reward if model is None else model.reward)
+        if reward is None and any(other.reward for other in models):
+            raise _ambiguous(name, "reward", models)
+        limits = self._defaults.limits or RolloutLimits() if model is None else model.world.limits
+        user = self._defaults.user if model is None else model.world.user
+        metrics = self._defaults.metrics if model is None else model.metrics
+        return Split(
+            name=name,
+            environment=environment,
+            world=World(
+                toolbox=self._toolbox(environment, name, models),
+                limits=environment.limits or limits,
+                user=environment.user or user,
+            ),
+            reward=reward,
+            metrics=tuple((metrics if environment.metrics is None else environment.metrics) or ()),
+            max_bad_lines=self._max_bad_lines,
+            marked=marked,
         )
-    else:
-        own = environment.tools is not None
-        tools, final_tools = (
-            (environment.tools, environment.final_tools) if own else (defaults.tools, defaults.final_tools)
-        )
-        assert tools is not None
-        if id(tools) not in toolboxes:
-            toolboxes[id(tools)] = ToolBox(tools, final_tools=final_tools or ())
-        toolbox = toolboxes[id(tools)]
-    world = model.world if model is not None else None
-    user = environment.user or (world.user if world is not None else defaults.user)
-    metrics = model.metrics if model is not None else defaults.metrics
-    return Split(
-        name=name,
-        environment=environment,
-        world=World(
-            toolbox=toolbox,
-            limits=environment.limits or (world.limits if world is not None else defaults.limits),
-            user=user,
-        ),
-        reward=reward,
-        metrics=tuple(metrics if environment.metrics is None else environment.metrics),
-        max_bad_lines=defaults.max_bad_lines,
-        marked=marked,
-    )
+
+    def _toolbox(self, environment: Environment, name: str, models: Sequence[Split]) -> ToolBox:
+        if environment.tools is None and len(models) == 1:
+            return models[0].world.toolbox
+        owner = self._defaults if environment.tools is None else environment
+        if owner.tools is None:
+            if models:
+                raise _ambiguous(name, "tools", models)
+            raise ConfigError(
+                f"{environment.source} has no tools, and data.tools is missing; name the backends that run them, or `[]` "
+                "where the references offer none"
+            )
+        if id(owner.tools) not in self._toolboxes:
+            self._toolboxes[id(owner.tools)] = ToolBox(owner.tools, final_tools=owner.final_tools or ())
+        return self._toolboxes[id(owner.tools)]
 
 
 def _ambiguous(name: str, key: str, models: Sequence[Split]) -> ConfigError:

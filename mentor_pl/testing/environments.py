@@ -32,7 +32,7 @@ def check_environment(environment: Environment, *, teacher_succeeds: bool = True
         PluginError: It does not.
         ConfigError: A tool has no backend.
     """
-    from mentor_pl.environments import Defaults, resolve_splits  # imports torch
+    from mentor_pl.environments import Environment, resolve_splits  # imports torch
 
     require(environment.tools is not None, environment, "it has no tools", "its constructor hands over `tools`, or []")
     require(environment.reward is not None, environment, "it has no reward", "its constructor hands over a `reward`")
@@ -50,7 +50,7 @@ def check_environment(environment: Environment, *, teacher_succeeds: bool = True
             f"reference {reference.reference_id!r} reads back differently from a file",
             "references must be made of JSON",
         )
-    splits = resolve_splits([environment], None, Defaults())
+    splits = resolve_splits([environment], None, Environment())
     try:
         _check_split(splits.train[0], environment, teacher_succeeds)
     finally:

@@ -88,13 +88,12 @@ def check_plan(plan: StreamPlan, *, explores: bool) -> None:
     """
     for name in ("prompts_per_round", "group_size", "steps", "passes"):
         if (value := getattr(plan, name)) < 1:
-            where = "round." if name in ("steps", "passes") else ""
-            raise ConfigError(f"data.{where}{name} is {value}; it must be at least 1")
+            raise ConfigError(f"data.round.{name} is {value}; it must be at least 1")
     if plan.steps > plan.prompts_per_round:
         raise ConfigError(f"data.round.steps is {plan.steps} but a round has only {plan.prompts_per_round} prompts")
     if explores and plan.group_size < 2:
         raise ConfigError(
-            f"data.group_size is {plan.group_size}; trajectories are compared within a group, so at least 2"
+            f"data.round.group_size is {plan.group_size}; trajectories are compared within a group, so at least 2"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from lightning.pytorch import LightningDataModule, Trainer
 
@@ -14,17 +14,13 @@ from mentor_pl.causal_model import max_context
 from mentor_pl.chat.examination import check_chat
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.engines.base import SamplingParams
-from mentor_pl.environments import Defaults, Environment, Split, resolve_splits, training_environments
+from mentor_pl.environments import Environment, Split, resolve_splits, training_environments
 from mentor_pl.errors import ConfigError
-from mentor_pl.evaluation.base import TrajectoryMetric
 from mentor_pl.evaluation.sampling import EvaluationSampling
 from mentor_pl.evaluation.split import named_metrics
 from mentor_pl.guidance import Guidance
-from mentor_pl.rewards.program import RewardProgram
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.runner import Prompt, RolloutRunner
-from mentor_pl.rollout.user import User
-from mentor_pl.tools.base import ToolBackend
 from mentor_pl.training import compatibility
 from mentor_pl.training.ahead_stream import AheadRolloutStream
 from mentor_pl.training.comparison import GroupComparison
@@ -41,83 +37,51 @@ class MentorDataModule(LightningDataModule):
     """Serves training batches and evaluation attempts.
 
     Args:
-        references: Reference file to train on, where there is one environment; `embedded:...` names
-            one of ours.
-        tools: Tool backends of every environment that names none; student and teacher are offered
-            the same tools.
-        reward: The reward program of every environment that names none; evaluation measures its
-            terms, too. Not needed for `train_on: references`.
-        final_tools: Tools whose call ends the trajectory, and whose arguments are its answer; they
-            go along with `tools`.
-        limits: Budgets of each trajectory, in every environment that names none.
-        user: Speaks with the student once a reference's own follow-ups are said, in every
-            environment that names none.
-        metrics: Further metrics of every evaluation split that names none.
-        train: The environments to train on, instead of `references`.
+        train: The environments to train on, where there are several.
         evaluation: Reference file, or environment, of each evaluation split, by its name. What a
             split does not name it takes from the training environment.
         train_on: `rollouts` lets the student explore; `references` imitates the teacher's
             solutions.
-        group_size: Trajectories per prompt (G).
-        prompts_per_round: Prompts tried between two syncs of the weights, over all ranks.
-        round: How a round is trained on.
+        round: How a round is made and trained on.
         sampling: How the student explores.
         advantages: Compares the trajectories of a group.
         guidance: What the teacher adds beyond the reward: prompts replaced, hints, its solution in
             the group or beside it.
-        max_problems: Problems used of each evaluation split, the first ones; null for all.
         evaluation_sampling: How the splits are tried; greedily and once by default.
         reading: How references are read, and what becomes of those that are too long.
         seed: Decides the order of prompts and every sampled token.
+        limits: Budgets of each trajectory, in every environment that names none.
+        environment: The short form: with `references`, the one environment to train on; beside
+            `train`, what each environment has that names none of its own.
     """
 
     def __init__(
         self,
-        references: str | None = None,
-        tools: list[ToolBackend] | None = None,
-        reward: RewardProgram | None = None,
-        final_tools: list[str] | None = None,
-        limits: RolloutLimits = RolloutLimits(),  # noqa: B008 - frozen
-        user: User | None = None,
-        metrics: list[TrajectoryMetric] | None = None,
         train: list[Environment] | None = None,
         evaluation: dict[str, str | Environment] | None = None,
         train_on: Literal["rollouts", "references"] = "rollouts",
-        group_size: int = 8,
-        prompts_per_round: int = 16,
         round: RoundPlan = RoundPlan(),  # noqa: B008 - frozen
         sampling: SamplingParams = SamplingParams(),  # noqa: B008 - frozen
         advantages: AdvantageEstimator | None = None,
         guidance: Guidance = Guidance(),  # noqa: B008 - frozen
-        max_problems: int | None = None,
         evaluation_sampling: EvaluationSampling = EvaluationSampling(),  # noqa: B008 - frozen
         reading: Reading = Reading(),  # noqa: B008 - frozen
         seed: int = 0,
+        limits: RolloutLimits = RolloutLimits(),  # noqa: B008 - frozen
+        **environment: Any,
     ) -> None:
         super().__init__()
         self.train_on = train_on
-        self.plan = StreamPlan(
-            prompts_per_round=prompts_per_round, group_size=group_size, seed=seed, **dataclasses.asdict(round)
-        )
+        self.plan = StreamPlan(seed=seed, **dataclasses.asdict(round))
         self.sampling = sampling
         self.advantages = advantages or GroupStandardized()
         self.guidance = guidance
         self.evaluation_sampling = evaluation_sampling
         self.reading = reading
-        self.max_problems = max_problems
         self._check()
+        short = Environment(limits=limits, name=None, weight=1.0, like=None, **environment)
         self.splits = resolve_splits(
-            training_environments(references, train),
-            evaluation,
-            Defaults(
-                tools=tools,
-                reward=reward,
-                final_tools=final_tools,
-                limits=limits,
-                user=user,
-                metrics=metrics or (),
-                max_bad_lines=reading.max_bad_lines,
-            ),
+            training_environments(short, train), evaluation, short, max_bad_lines=reading.max_bad_lines
         )
         for split in self.splits.evaluation:
             named_metrics(split.metrics)  # refuses two of one name
@@ -130,8 +94,6 @@ class MentorDataModule(LightningDataModule):
     def _check(self) -> None:
         explores = self.train_on == "rollouts"
         compatibility.check_plan(self.plan, explores=explores)
-        if self.max_problems is not None and self.max_problems < 1:
-            raise ConfigError(f"data.max_problems is {self.max_problems}; it must be at least 1")
         if explores and not self.sampling.temperature:
             raise ConfigError(
                 "data.sampling.temperature is 0; a group of greedy attempts holds nothing to compare, so it must be above 0"
@@ -156,7 +118,7 @@ class MentorDataModule(LightningDataModule):
             raise ConfigError("there is nothing to train on; name a reference file as data.references, or data.train")
         if self.plan.prompts_per_round % self._trainer.world_size:
             raise ConfigError(
-                f"data.prompts_per_round is {self.plan.prompts_per_round}, which {self._trainer.world_size} ranks cannot share evenly"
+                f"data.round.prompts_per_round is {self.plan.prompts_per_round}, which {self._trainer.world_size} ranks cannot share evenly"
             )
         if self.train_on == "references":
             compatibility.check_imitation(self._module, rounds_ahead=self.plan.ahead)
@@ -213,7 +175,7 @@ class MentorDataModule(LightningDataModule):
 
     def _evaluation_stream(self, split: Split) -> EvaluationStream:
         runner = self._runner([split])
-        prompts = self._prompts[split][: self.max_problems]
+        prompts = self._prompts[split][: self.evaluation_sampling.max_problems]
         return EvaluationStream(
             trainer=self._trainer,
             controller=self._module.controller,
@@ -231,7 +193,11 @@ class MentorDataModule(LightningDataModule):
         """What decides which prompts a round holds; a checkpoint's position means nothing under another one."""
         plan = self.plan
         out: dict[str, str | int | float] = {"train_on": self.train_on, "seed": plan.seed}
-        out |= {"prompts_per_round": plan.prompts_per_round, "round.steps": plan.steps, "round.passes": plan.passes}
+        out |= {
+            "round.prompts_per_round": plan.prompts_per_round,
+            "round.steps": plan.steps,
+            "round.passes": plan.passes,
+        }
         return out | self.splits.identity()
 
     def position(self) -> StreamPosition:

@@ -89,7 +89,7 @@ def check_shares(splits: Sequence[Split], counts: Sequence[int], round_size: int
         if share > count:
             what = f"so large that it has {share} of {split.name!r}" if split.marked else str(share)
             raise ConfigError(
-                f"data.prompts_per_round is {what}, but there are {count} prompts to train on, and a prompt tried "
+                f"data.round.prompts_per_round is {what}, but there are {count} prompts to train on, and a prompt tried "
                 "twice in a round gives the same samples twice; lower it, or give more references"
             )
 

@@ -15,6 +15,8 @@ class RoundPlan:
     """How a round is trained on: all that is tried between two syncs of the weights.
 
     Attributes:
+        prompts_per_round: Prompts tried between two syncs of the weights, over all ranks.
+        group_size: Trajectories per prompt (G).
         steps: Optimiser steps that a round's prompts are divided among.
         passes: Passes over a round's trajectories.
         ahead: 1 samples the next round while the present one is trained on, with weights that are
@@ -24,6 +26,8 @@ class RoundPlan:
             overlong filtering); they still count in their group's statistics.
     """
 
+    prompts_per_round: int = 16
+    group_size: int = 8
     steps: int = 1
     passes: int = 1
     ahead: Literal[0, 1] = 0
@@ -40,17 +44,15 @@ class StreamPlan(RoundPlan):
     """What a stream serves.
 
     Attributes:
+        prompts_per_round: See `RoundPlan`.
+        group_size: See `RoundPlan`.
         steps: See `RoundPlan`.
         passes: See `RoundPlan`.
         ahead: See `RoundPlan`.
         mask_truncated: See `RoundPlan`.
-        prompts_per_round: Prompts of a round, over all ranks.
-        group_size: Trajectories per prompt (G).
         seed: Decides the order of prompts and, at rollouts, every sampled token.
     """
 
-    prompts_per_round: int
-    group_size: int = 1
     seed: int = 0
 
 

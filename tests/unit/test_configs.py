@@ -193,7 +193,7 @@ def _refuse(*_: object, **__: object) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data.group_size=1"], "mentor-pl: ConfigError: data.group_size is 1; trajectories are compared"),
+        (["--data.group_size=1"], "mentor-pl: ConfigError: data.round.group_size is 1; trajectories are compared"),
         (["--data.sampling.temperature=-1"], "sampling.temperature is -1"),
         (["--data.limits.max_turns=0"], "limits.max_turns is 0; it must be positive"),
         (["--model.loss.clip_low=2"], "clip_low 2.0 must lie in (0, 1)"),

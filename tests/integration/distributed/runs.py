@@ -24,10 +24,8 @@ SMALL = {
         "optimizer": {"init_args": {"lr": 0.01, "eps": 0.01}},
     },
     "data": {
-        "prompts_per_round": 4,
-        "group_size": 4,
-        "max_problems": 3,
-        "evaluation_sampling": {"samples": 2, "temperature": 1.0},
+        "round": {"prompts_per_round": 4, "group_size": 4},
+        "evaluation_sampling": {"samples": 2, "temperature": 1.0, "max_problems": 3},
         # Runs are compared to the last bit, which a tool that is late on a busy machine would change.
         "limits": {"max_turns": 4, "max_tool_calls": 3, "max_completion_tokens": 60, "park_after_s": 60.0},
     },

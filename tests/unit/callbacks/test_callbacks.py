@@ -146,7 +146,7 @@ def run(tmp_path_factory):
         for split in ("id", "combo")
     }
     data = make_data(
-        references, evaluation=evaluation, max_problems=5, evaluation_sampling=EvaluationSampling(batch_size=3)
+        references, evaluation=evaluation, evaluation_sampling=EvaluationSampling(batch_size=3, max_problems=5)
     )
     module = make_module()
     callbacks = [TrajectoryRecorder(), RunSummary(), ExportStudent()]

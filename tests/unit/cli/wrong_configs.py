@@ -103,7 +103,7 @@ def resolved_default() -> dict[str, Any]:
     with contextlib.redirect_stdout(said), pytest.raises(SystemExit):
         main(["fit", f"--config={find_config('mentor')}", "--print_config"])
     config = yaml.safe_load(said.getvalue())
-    config["data"]["max_problems"] = 4
+    config["data"]["evaluation_sampling"]["max_problems"] = 4
     return config
 
 

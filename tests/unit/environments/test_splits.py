@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mentor_pl.environments import Defaults, Environment, Split, resolve_splits, training_environments
+from mentor_pl.environments import Environment, Split, resolve_splits, training_environments
 from mentor_pl.errors import ConfigError, DataFileError
 from mentor_pl.messages import Message
 from mentor_pl.reference import Reference
@@ -27,7 +27,7 @@ SHOP, MATHS, DEFAULT = reward("shop"), reward("maths"), reward("default")
 
 
 def resolved(train: Sequence[Environment], evaluation=None, **defaults) -> dict[str, Split]:
-    splits = resolve_splits(train, evaluation, Defaults(**{"tools": [DeclaredTools()]} | defaults))
+    splits = resolve_splits(train, evaluation, Environment(**{"tools": [DeclaredTools()]} | defaults))
     return {split.name: split for split in splits.train + splits.evaluation}
 
 
@@ -45,7 +45,7 @@ def test_a_split_takes_what_it_does_not_name_from_the_only_training_environment(
 
 
 def test_the_short_form_is_one_environment_with_the_defaults() -> None:
-    environments = training_environments("train.jsonl", None)
+    environments = training_environments(Environment("train.jsonl"), None)
     found = resolved(environments, {"id": "id.jsonl"}, reward=DEFAULT, final_tools=["submit"])
     assert found["train"].reward is found["id"].reward is DEFAULT
     assert found["train"].world.toolbox is found["id"].world.toolbox
@@ -130,9 +130,9 @@ def test_values_that_cannot_be(settings, message) -> None:
 
 def test_both_forms_at_once() -> None:
     with pytest.raises(ConfigError, match="data.references and data.train are both given"):
-        training_environments("a.jsonl", [Environment("b.jsonl")])
+        training_environments(Environment("a.jsonl"), [Environment("b.jsonl")])
     with pytest.raises(ConfigError, match="data.train is empty"):
-        training_environments(None, [])
+        training_environments(Environment(), [])
 
 
 def row(reference_id: str, *tools: str) -> str:
@@ -173,7 +173,9 @@ def test_backends_are_closed_once() -> None:
 
     shared, own = Counted(), Counted()
     train = [Environment("a.jsonl"), Environment("b.jsonl", tools=[own])]
-    splits = resolve_splits(train, {"c": "c.jsonl"}, Defaults(tools=[shared], reward=RewardProgram(terms=SHOP.terms)))
+    splits = resolve_splits(
+        train, {"c": "c.jsonl"}, Environment(tools=[shared], reward=RewardProgram(terms=SHOP.terms))
+    )
     splits.close()
     assert (shared.closed, own.closed) == (1, 1)
 

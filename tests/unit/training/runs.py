@@ -23,6 +23,7 @@ from mentor_pl.training.batching import PolicyBatch
 from mentor_pl.training.checkpoint_io import AtomicCheckpointIO
 from mentor_pl.training.datamodule import MentorDataModule
 from mentor_pl.training.module import MentorModule
+from mentor_pl.training.rounds import RoundPlan
 
 
 def some_references(path: Path, count: int, source: str = "embedded:train.stepwise.jsonl") -> str:
@@ -51,12 +52,16 @@ def make_data(references: str, **options: Any) -> MentorDataModule:
                 RewardTerm(name="tool_match", component=ToolMatch(), weight=0.3),
             ]
         ),
-        "group_size": 4,
-        "prompts_per_round": 2,
+        "round": round_of(),
         # Runs are compared to the last bit, which a tool that is late on a busy machine would change.
         "limits": RolloutLimits(max_turns=3, max_completion_tokens=60, park_after_s=60.0),
     }
-    return MentorDataModule(references, **settings | options)
+    return MentorDataModule(**{"references": references} | settings | options)
+
+
+def round_of(**options: Any) -> RoundPlan:
+    """A round as small as they come."""
+    return RoundPlan(**{"prompts_per_round": 2, "group_size": 4} | options)
 
 
 def make_trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
