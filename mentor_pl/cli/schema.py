@@ -45,8 +45,8 @@ def parameters(owner: Callable[..., Any]) -> dict[str, Any]:
         else:
             added = parser.add_function_arguments(owner, fail_untyped=False)
         names = [name.partition(".")[0] for name in added]
-        passed_on = {action.dest: action._typehint for action in parser._actions if hasattr(action, "_typehint")}
-        hints = passed_on | hints
+        resolved = {action.dest: vars(action).get("_typehint", Any) for action in parser._actions}
+        hints = resolved | hints
     except Exception:  # jsonargparse cannot describe a stranger's class; its own signature still names the arguments
         names = list(_signature(owner))
     nullable = {name for name, p in _signature(owner).items() if p.default is None}
