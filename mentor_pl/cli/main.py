@@ -37,13 +37,6 @@ OTHERS = {
 _NAMES_A_CONFIG = ("-c", "--config", "--program", "--data.reward")
 """Options whose value may be the name of a shipped config."""
 
-_SHORT_FOR = {
-    "--data.group_size": "--data.round.group_size",
-    "--data.prompts_per_round": "--data.round.prompts_per_round",
-    "--data.max_problems": "--data.evaluation_sampling.max_problems",
-}
-"""What is typed most often has a shorter option, on the command line only."""
-
 
 def _with_shipped_configs(argv: list[str]) -> list[str]:
     """Return the arguments with the names of shipped configs replaced by their paths."""
@@ -55,12 +48,6 @@ def _with_shipped_configs(argv: list[str]) -> list[str]:
         elif i and argv[i - 1] in _NAMES_A_CONFIG:
             out[i] = _shipped(argument)
     return out
-
-
-def _written_out(argv: list[str]) -> list[str]:
-    """Return the arguments with the longer options that some are short for."""
-    split = (argument.partition("=") for argument in argv)
-    return [f"{_SHORT_FOR.get(option, option)}{equals}{value}" for option, equals, value in split]
 
 
 def _shipped(value: str) -> str:
@@ -110,7 +97,7 @@ def _run(argv: list[str]) -> None:
     command = argv[0] if argv else "--help"
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)  # a config names a class of the user's own file: `class_path: my_reward.FewTurns`
-    argv = _with_shipped_configs(_written_out(argv))
+    argv = _with_shipped_configs(argv)
     if command in ("-h", "--help"):
         print(_usage())
     elif command == "--version":

@@ -1,8 +1,9 @@
-"""Names that a config may use for a class: those that are installed, the nearest to a misspelt one, those of earlier versions."""
+"""Names that a config or command line may use: those that are installed, the nearest to a misspelt one, short and earlier ones."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import Any
 
 from mentor_pl.cli.schema import subclasses
@@ -29,6 +30,19 @@ RENAMED = {
     "max_bad_lines": "reading.max_bad_lines",
 }
 """Keys and classes of earlier versions, and what they are called now."""
+
+SHORT_FOR = {
+    "--data.group_size": "--data.round.group_size",
+    "--data.prompts_per_round": "--data.round.prompts_per_round",
+    "--data.max_problems": "--data.evaluation_sampling.max_problems",
+}
+"""What is typed most often has a shorter option, on the command line only."""
+
+
+def written_out(argv: Sequence[str]) -> list[str]:
+    """Return the arguments of a training command with the longer options that some are short for."""
+    split = (argument.partition("=") for argument in argv)
+    return [f"{SHORT_FOR.get(option, option)}{equals}{value}" for option, equals, value in split]
 
 
 def renamed(name: str) -> str | None:

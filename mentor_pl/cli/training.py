@@ -30,6 +30,7 @@ from mentor_pl.callbacks.summary import RunSummary
 from mentor_pl.cli.constructors import constructor_error, refuse_nulls
 from mentor_pl.cli.diagnosis import Group, one_line
 from mentor_pl.cli.launched_ranks import LaunchedRanks, check_launcher
+from mentor_pl.cli.names import written_out
 from mentor_pl.cli.parser import OneLineErrors
 from mentor_pl.cli.quiet import quieten
 from mentor_pl.cli.replacement import with_replacement
@@ -271,7 +272,7 @@ def main(argv: list[str]) -> None:
     """Run a training subcommand; `argv` begins with its name."""
     quieten()
     find_plugins()  # imports every plugin, so that `class_path: ToolMatch` resolves by its bare name
-    before, sys.argv = sys.argv, [sys.argv[0], *argv]  # where Lightning looks, also to start further ranks
+    before, sys.argv = sys.argv, [sys.argv[0], *written_out(argv)]  # where Lightning looks, also to start further ranks
     ranks = LaunchedRanks()
     try:
         _run(ranks)

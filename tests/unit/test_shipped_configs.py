@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mentor_pl.cli.main import _with_shipped_configs, _written_out
+from mentor_pl.cli.main import _with_shipped_configs
 from mentor_pl.configs import config_folder, config_names, find_config
 from mentor_pl.errors import ConfigError
 
@@ -50,10 +50,4 @@ def test_only_options_that_take_a_config_are_looked_up() -> None:
     ]
     assert _with_shipped_configs(arguments) == [
         *("fit", f"--config={lora}", "-c", lora, "--run_dir", "mentor", "--data.reward", "{terms: []}")
-    ]
-
-
-def test_what_is_typed_most_often_has_a_short_option() -> None:
-    assert _written_out(["fit", "--data.group_size", "4", "--data.max_problems=--data.group_size"]) == [
-        *("fit", "--data.round.group_size", "4", "--data.evaluation_sampling.max_problems=--data.group_size")
     ]
