@@ -19,6 +19,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
+from mentor_pl.chat.choice import TOOLS_AS_TEXT
 from mentor_pl.chat.detection import detect
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.chat.tokens import PieceEncoder
@@ -64,7 +65,7 @@ def outcome(source: str) -> str:
         protocol = ChatProtocol(tokenizer)
     except ChatFormatError:
         return "refused"
-    as_text = "with_tools = namespace" in protocol.detected.template.source
+    as_text = TOOLS_AS_TEXT in protocol.detected.template.source
     return "as text of its turns" if as_text else f"{protocol.format.name}, adapted"
 
 

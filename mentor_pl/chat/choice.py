@@ -10,6 +10,7 @@ from itertools import product
 from transformers import PreTrainedTokenizerBase
 
 from mentor_pl.chat.detection import Detected, detect
+from mentor_pl.chat.in_place import without_changes_in_place
 from mentor_pl.chat.template import MARK, ConversationTemplate
 from mentor_pl.chat.tokens import PieceEncoder
 from mentor_pl.errors import ChatFormatError
@@ -17,6 +18,9 @@ from mentor_pl.messages import Message
 
 SHIPPED = files("mentor_pl") / "chat" / "templates"
 """The templates that we ship."""
+
+TOOLS_AS_TEXT = "with_tools = namespace"
+"""Stands in a template that was given tools as text of its own turns."""
 
 _CHATML = ("<|im_start|>", "<|im_end|>")
 
@@ -151,6 +155,9 @@ def hermes_template(tokenizer: PreTrainedTokenizerBase, own: str | None) -> str:
 def _candidates(tokenizer: PreTrainedTokenizerBase, encoder: PieceEncoder, own: str | None) -> Iterator[str]:
     if own is not None:
         yield own
+        if (rewritten := without_changes_in_place(own)) != own:
+            own = rewritten
+            yield own
         yield from _adapted(own)
         yield from _own_turns(tokenizer, encoder, own)
     elif _has_chatml(tokenizer):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from mentor_pl.chat.choice import TOOLS_AS_TEXT
 from mentor_pl.chat.detection import PROBE_TOOL
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.chat.stops import model_stops
@@ -104,7 +105,7 @@ def _decoded(protocol: ChatProtocol, ids: tuple[int, ...]) -> str:
 def _format(protocol: ChatProtocol) -> Finding:
     source = protocol.detected.template.source
     name = protocol.format.name
-    if "with_tools = namespace" in source:  # what our own templates begin with
+    if TOOLS_AS_TEXT in source:
         return Finding(
             topic="template",
             level="note",

@@ -16,7 +16,7 @@ from jinja2.nodes import Node
 from jinja2.parser import Parser
 from transformers import PreTrainedTokenizerBase
 
-from mentor_pl.chat.choice import SHIPPED, choose, hermes_template, own_template
+from mentor_pl.chat.choice import SHIPPED, TOOLS_AS_TEXT, choose, hermes_template, own_template
 from mentor_pl.errors import ChatFormatError
 
 _log = logging.getLogger(__name__)
@@ -83,10 +83,12 @@ def set_chat_template(
             ) from failure
         raise ChatFormatError(f"student {student!r}: {failure}") from failure
     if source != given:
+        as_text = "tools, calls and results are written as text of its turns"
         _log.warning(
-            "student %r: its chat template %s; tools, calls and results are written as text of its turns (`mentor-pl doctor` shows how)",
+            "student %r: its chat template %s; %s (`mentor-pl doctor` shows how)",
             student,
             "is missing" if given is None else "does not take tools as given",
+            as_text if TOOLS_AS_TEXT in source else "it is rendered in a form that was adapted for them",
         )
         holder.chat_template = source
 

@@ -3,6 +3,7 @@
 import pytest
 
 from mentor_pl.chat.detection import detect
+from mentor_pl.chat.in_place import without_changes_in_place
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.chat.tokens import PieceEncoder
 from mentor_pl.errors import ChatFormatError
@@ -196,3 +197,38 @@ def test_variables_that_a_template_refuses_are_named_and_not_the_template():
         ChatFormatError, match=r"cannot be used with chat_template_kwargs \{'thinks': False\}, and can without"
     ):
         set_chat_template(tokenizer, None, "a student", {"thinks": False})
+
+
+APPENDED = (
+    "{% set ids = namespace(held=[]) %}{% set count = namespace(n=0) %}{% for tool in tools or [] %}{{ tool | tojson }}{% endfor %}"
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{% if message.tool_calls %}{% for call in message.tool_calls %}"
+    "{% set id = 'f.' + call.function.name + ':' + (count.n | string) %}{% set count.n = count.n + 1 %}"
+    "{%- set _ = ids.held.append(id) -%}<call>{{ id }}<args>{{ call.function.arguments | tojson }}</call>{% endfor %}"
+    "{% elif message.role == 'tool' %}{% set id = ids.held.pop(0) %}of {{ id }}: {{ message.content }}"
+    "{% else %}{{ message.content }}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_a_template_that_appends_in_place_which_the_sandbox_refuses_is_written_without():
+    protocol = ChatProtocol(byte_tokenizer(APPENDED, (*CHATML, "<call>", "<args>", "</call>")))
+    assert protocol.format.name == "name and JSON"
+    assert written(protocol).startswith('<call>f.add:0<args>{"a": 2, "b": "x"}</call><call>f.add:1<args>')
+    results = [ToolResult(call_id=f"call_{i}", content=f"r{i}") for i in range(2)]
+    behind = text(protocol, protocol.tool_result_ids(CALLS, results))
+    assert "of f.add:0: r0" in behind and "of f.add:1: r1" in behind
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("{% set xs = [] %}{% for m in messages %}{% set _ = xs.append(m.content) %}{% endfor %}{{ xs | join(', ') }} xs", "a, b xs"),
+        ("{%- set first = messages.pop(0) %}{{ first.content }} {{ messages | length }}", "a 1"),
+        ("{% set last = messages.pop() %}{{ last.content }} {{ messages[-1].content }}", "b a"),
+        ("{% for m in messages %}{% set _ = m.update({'x': 'y'}) %}{{ m.x }}{% endfor %}", "yy"),
+        ("{% set xs = ['1'] %}{% for m in messages %}{% do xs.extend([m.content]) %}{% endfor %}{{ xs | join }}", "1ab"),
+    ],
+)
+def test_what_is_changed_in_place_is_assigned_anew(source, shown):
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    tokenizer = byte_tokenizer(without_changes_in_place(source), CHATML)
+    assert tokenizer.apply_chat_template(messages, tokenize=False) == shown
