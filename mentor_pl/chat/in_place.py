@@ -56,5 +56,9 @@ def _held_in_namespace(source: str, name: str) -> str:
         pattern = rf"{_TEXT}|(?<![\w.]){name}\b(?!\s*=(?!=))"
         return re.sub(pattern, lambda found: f"{name}.held" if found[0] == name else found[0], code)
 
-    given = "" if re.search(rf"\{{%[-+]?\s*set\s+{name}\s*=", source) else f"{{%- set {name} = namespace(held={name}) -%}}\n"
+    given = (
+        ""
+        if re.search(rf"\{{%[-+]?\s*set\s+{name}\s*=", source)
+        else f"{{%- set {name} = namespace(held={name}) -%}}\n"
+    )
     return given + _TAG.sub(in_tag, source)

@@ -221,11 +221,17 @@ def test_a_template_that_appends_in_place_which_the_sandbox_refuses_is_written_w
 @pytest.mark.parametrize(
     ("source", "shown"),
     [
-        ("{% set xs = [] %}{% for m in messages %}{% set _ = xs.append(m.content) %}{% endfor %}{{ xs | join(', ') }} xs", "a, b xs"),
+        (
+            "{% set xs = [] %}{% for m in messages %}{% set _ = xs.append(m.content) %}{% endfor %}{{ xs | join(', ') }} xs",
+            "a, b xs",
+        ),
         ("{%- set first = messages.pop(0) %}{{ first.content }} {{ messages | length }}", "a 1"),
         ("{% set last = messages.pop() %}{{ last.content }} {{ messages[-1].content }}", "b a"),
         ("{% for m in messages %}{% set _ = m.update({'x': 'y'}) %}{{ m.x }}{% endfor %}", "yy"),
-        ("{% set xs = ['1'] %}{% for m in messages %}{% do xs.extend([m.content]) %}{% endfor %}{{ xs | join }}", "1ab"),
+        (
+            "{% set xs = ['1'] %}{% for m in messages %}{% do xs.extend([m.content]) %}{% endfor %}{{ xs | join }}",
+            "1ab",
+        ),
     ],
 )
 def test_what_is_changed_in_place_is_assigned_anew(source, shown):
