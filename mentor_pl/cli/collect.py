@@ -210,5 +210,5 @@ def main(argv: list[str]) -> None:
         groups += ["mentor_pl.students", "mentor_pl.engines"]
     try:
         call(collect, argv, prog="mentor-pl collect", groups=groups)
-    except KeyboardInterrupt:
-        raise SystemExit("mentor-pl: collect was stopped; the same command goes on where it was") from None
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("collect was stopped; the same command goes on where it was") from stop

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import difflib
+import gc
 import importlib
+import io
 import logging
 import os
 import sys
@@ -79,9 +83,27 @@ def main(argv: list[str] | None = None) -> None:
         _fail(error, 2)
     except (MentorError, OSError) as error:
         _fail(error, 1)
-    except KeyboardInterrupt:
-        print("mentor-pl: stopped by Ctrl-C", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        atexit.register(_leave_the_rest)
+        print(f"mentor-pl: {stop if stop.args else 'stopped by Ctrl-C'}", file=sys.stderr)
         sys.exit(130)
+    except SystemExit as end:
+        if isinstance(end.code, int) and end.code > 128:  # a signal asked for it
+            atexit.register(_leave_the_rest)
+        raise
+
+
+def _leave_the_rest() -> None:
+    """Keep the interpreter from taking apart, one by one, what a million objects of torch and others hold.
+
+    That takes a second, several on a busy machine, of the few that whoever asked us to end may give
+    us. It would have closed files, too.
+    """
+    for each in gc.get_objects():
+        if issubclass(type(each), io.IOBase):
+            with contextlib.suppress(Exception):  # closed, or somebody's own kind of file
+                each.flush()
+    gc.freeze()
 
 
 def _fail(error: Exception, status: int) -> NoReturn:

@@ -99,7 +99,7 @@ class OpenAITeacher(ChatTeacher):
         try:
             import openai
 
-            from mentor_pl.references.bounded_http import BoundedClient, ReplyTooLargeError
+            from mentor_pl.references.bounded_http import BoundedClient, ReplyTooLargeError, UndecodableReplyError
         except ImportError:
             raise ConfigError("OpenAITeacher needs the openai client; install 'mentor-pl[collect]'") from None
         for name, value in (("timeout_s", timeout_s), ("max_reply_bytes", max_reply_bytes)):
@@ -113,7 +113,7 @@ class OpenAITeacher(ChatTeacher):
                 f"OpenAITeacher: the environment variable {api_key_env} is not set; put the endpoint's key there, or set "
                 "api_key_env to '' for a server that wants none"
             )
-        self._openai, self._too_large = openai, ReplyTooLargeError
+        self._openai, self._too_large, self._undecodable = openai, ReplyTooLargeError, UndecodableReplyError
         http_client = BoundedClient(max_reply_bytes=max_reply_bytes, timeout_s=timeout_s)
         # The client's own retries know neither unreadable replies nor a wait that all threads share.
         self._client = openai.AsyncOpenAI(
@@ -233,12 +233,12 @@ class OpenAITeacher(ChatTeacher):
             raise self._error(refusal, retry_after_s(response.headers)) from None
         except (TimeoutError, self._openai.APITimeoutError):
             raise _Passing("time-out") from None
-        except self._too_large as failure:
-            raise _too_large(failure) from None
-        except self._openai.APIConnectionError as failure:
-            if isinstance(failure.__cause__, self._too_large):  # older clients wrap what they do not know
-                raise _too_large(failure.__cause__) from None
-            raise _Passing("connection lost") from None
+        except (self._too_large, self._undecodable, self._openai.APIConnectionError) as failure:
+            # Older clients wrap what they do not know.
+            cause = failure.__cause__ if isinstance(failure, self._openai.APIConnectionError) else failure
+            if isinstance(cause, self._too_large):
+                raise ConversationRefusedError(f"{cause} (max_reply_bytes)", common=True) from None
+            raise _Passing(str(cause) if isinstance(cause, self._undecodable) else "connection lost") from None
 
     def _without_key(self, body: bytes) -> bytes:
         return body.replace(self._key.encode(), b"***") if self._key else body
@@ -277,10 +277,6 @@ class OpenAITeacher(ChatTeacher):
         if wait_s is not None and wait_s > _LONG_WAIT_S:
             _log.warning("the endpoint asks to wait %.0f s (%s)", wait_s, said)
         return _Passing(f"HTTP {refusal.status}", said.partition(": ")[2], wait_s)
-
-
-def _too_large(failure: Exception) -> ConversationRefusedError:
-    return ConversationRefusedError(f"{failure} (max_reply_bytes)", common=True)
 
 
 def _words_of(choice: Mapping[str, Any]) -> str:

@@ -1,6 +1,8 @@
 """`collect` in an environment: its prompts, tools, user and reward."""
 
 import json
+import signal
+import threading
 from contextlib import closing
 
 import pytest
@@ -170,3 +172,28 @@ def test_a_config_names_the_environment(tmp_path, prompts, capsys):
         (tmp_path / "collect.yaml").write_text(json.dumps(config))
         main(["collect", f"--config={tmp_path}/collect.yaml", f"--output={tmp_path}/refs.jsonl"])
     assert [reference.reference_id for reference in read_references(tmp_path / "refs.jsonl")] == ["b"]
+
+
+def test_ctrl_c_says_how_to_go_on_and_ends_with_130(tmp_path, prompts, monkeypatch, capsys):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored
+
+    def act(handler):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        handler.server.stop.wait(60)
+
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    try:
+        with bad.endpoint(act) as server, pytest.raises(SystemExit) as ended:
+            main(
+                f"collect --prompts {prompts} --output {tmp_path / 'refs.jsonl'} --teacher OpenAITeacher --teacher.model m "
+                f"--teacher.base_url {server.url} --tools".split()
+                + [
+                    json.dumps(
+                        [{"class_path": "PythonFunctions", "init_args": {"module": "mentor_pl.tools.arithmetic"}}]
+                    )
+                ]
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.endswith("mentor-pl: collect was stopped; the same command goes on where it was\n")

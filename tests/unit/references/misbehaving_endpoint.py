@@ -6,6 +6,7 @@ import gzip
 import json
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -100,9 +101,26 @@ def cut(handler):
     handler.wfile.write(data[:40])
 
 
-def bomb(handler):
-    """A small body that unpacks to a large one."""
-    handler.send(gzip.compress(b" " * 5_000_000), Content_Encoding="gzip")
+def packed(body, encoding, says=None):
+    """A body that is packed in one way, and perhaps said to be in another."""
+    raw = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    pack = {"gzip": gzip.compress, "deflate": zlib.compress, "raw deflate": lambda b: raw.compress(b) + raw.flush()}
+    data = pack[encoding](body)
+    return lambda handler: handler.send(data, Content_Encoding=says or encoding.removeprefix("raw "))
+
+
+def in_chunks(body):
+    """A packed body of no said length."""
+    data = gzip.compress(body)
+
+    def act(handler):
+        handler.begin(Content_Encoding="gzip", Transfer_Encoding="chunked")
+        for start in range(0, len(data), 1000):
+            part = data[start : start + 1000]
+            handler.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
+        handler.wfile.write(b"0\r\n\r\n")
+
+    return act
 
 
 def no_http(handler):

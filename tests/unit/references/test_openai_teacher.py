@@ -1,7 +1,9 @@
+import gzip
 import importlib.util
 import json
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,7 @@ _spec.loader.exec_module(bad)
 
 KEY = "sk-SECRETKEY123456"
 PROMPT = [Message(role="user", content="1 + 2?")]
+WHOLE = json.dumps(bad.completion()).encode()
 
 
 def teacher(url, monkeypatch=None, **settings):
@@ -53,7 +56,20 @@ def ask(act, monkeypatch=None, **settings):
     ("act", "kind", "words", "asked"),
     [
         (bad.endless, ConversationRefusedError, "the reply is larger than 100000 bytes", 1),
-        (bad.bomb, ConversationRefusedError, "the reply is larger than 100000 bytes", 1),
+        (
+            bad.packed(WHOLE, "gzip", "br"),
+            UnavailableError,
+            "has Content-Encoding 'br'; gzip, deflate were asked for",
+            2,
+        ),
+        (bad.packed(WHOLE, "gzip", "gzip, gzip"), UnavailableError, "has Content-Encoding 'gzip, gzip'", 2),
+        (bad.says(WHOLE, Content_Encoding="gzip"), UnavailableError, "the reply's body is no gzip", 2),
+        (
+            bad.says(gzip.compress(WHOLE)[:-20], Content_Encoding="gzip"),
+            UnavailableError,
+            "ends before its gzip does",
+            2,
+        ),
         (bad.says(bad.completion({"content": "x" * 200_000})), ConversationRefusedError, "larger than 100000", 1),
         (bad.drips, UnavailableError, "time-out", 2),
         (bad.silent, UnavailableError, "time-out", 2),
@@ -111,6 +127,34 @@ def test_an_endpoint_that_misbehaves_is_bounded_and_its_words_are_shown(act, kin
     assert type(outcome) is kind, outcome
     assert words in str(outcome)
     assert requests == asked
+
+
+@pytest.mark.parametrize(
+    "act",
+    [bad.packed(WHOLE, "gzip"), bad.packed(WHOLE, "deflate"), bad.packed(WHOLE, "raw deflate"), bad.in_chunks(WHOLE)],
+)
+def test_packed_replies_are_read(act):
+    outcome, requests = ask(act, timeout_s=20.0)
+    assert (outcome.message.content, requests) == ("\\boxed{3}", 1)
+
+
+_BOMB = b" " * 30_000_000
+
+
+@pytest.mark.parametrize(
+    "act",
+    [bad.packed(_BOMB, "gzip"), bad.packed(_BOMB, "deflate"), bad.packed(_BOMB, "raw deflate"), bad.in_chunks(_BOMB)],
+)
+def test_a_small_body_that_unpacks_to_a_large_one_takes_little_memory(act):
+    tracemalloc.start()
+    try:
+        outcome, requests = ask(act, timeout_s=20.0)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "the reply is larger than 100000 bytes" in str(outcome)
+    assert requests == 1
+    assert peak_bytes < 5_000_000
 
 
 @pytest.mark.parametrize(
