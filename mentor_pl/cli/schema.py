@@ -29,7 +29,8 @@ _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 def parameters(owner: Callable[..., Any]) -> dict[str, Any]:
     """Return the parameters of a class or function by name, each with its type.
 
-    What a constructor passes on as `**kwargs` is counted in. A parameter whose default is null takes null, whatever its annotation says.
+    What a constructor passes on as `**kwargs` is counted in. A parameter whose default is null takes
+    null, whatever its annotation says.
     """
     hints: dict[str, Any] = {}
     sources = [c.__init__ for c in reversed(owner.__mro__)] if isinstance(owner, type) else [owner]

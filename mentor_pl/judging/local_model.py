@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 
-from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.engines.auto import AutoEngine
 from mentor_pl.engines.base import RolloutEngine, SamplingParams
 from mentor_pl.messages import Message, ToolSpec
 from mentor_pl.reference import Reference
 from mentor_pl.references.teacher import ChatTeacher, ConversationRefusedError, Reply
 from mentor_pl.rollout.limits import RolloutLimits
+from mentor_pl.rollout.loading import load_runner
 from mentor_pl.rollout.runner import RolloutRunner
 from mentor_pl.rollout.world import World
-from mentor_pl.students.base import StudentLoader, loaded_model, loaded_tokenizer
+from mentor_pl.students.base import StudentLoader
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import StopReason
 
@@ -92,14 +92,5 @@ class LocalJudgeModel(ChatTeacher):
         )
 
     def _load(self) -> RolloutRunner:
-        tokenizer = loaded_tokenizer(self._loader)
-        model: Any = loaded_model(self._loader)
-        model.to(self._device)
-        model.eval()
-        self._engine.sync(model, 0)
         limits = RolloutLimits(max_turns=1, max_tool_calls=1, max_completion_tokens=self.max_completion_tokens)
-        return RolloutRunner(
-            protocol=ChatProtocol(tokenizer),
-            world=World(toolbox=ToolBox(()), limits=limits),
-            max_context=model.config.max_position_embeddings,
-        )
+        return load_runner(self._loader, self._engine, World(toolbox=ToolBox(()), limits=limits), self._device)

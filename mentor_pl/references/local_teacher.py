@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 
-from mentor_pl.causal_model import max_context
-from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.engines.auto import AutoEngine
 from mentor_pl.engines.base import RolloutEngine, SamplingParams
 from mentor_pl.errors import ConfigError
@@ -21,10 +19,11 @@ from mentor_pl.references.collect import Outcome, Sampling, Select, Solver
 from mentor_pl.references.journal import Journal, journal_key
 from mentor_pl.references.teacher import Teacher
 from mentor_pl.rollout.limits import RolloutLimits
+from mentor_pl.rollout.loading import load_runner
 from mentor_pl.rollout.runner import RolloutRunner
 from mentor_pl.rollout.user import User
 from mentor_pl.rollout.world import World
-from mentor_pl.students.base import StudentLoader, loaded_model, loaded_tokenizer
+from mentor_pl.students.base import StudentLoader
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import Trajectory
 
@@ -156,22 +155,12 @@ class LocalSolver(Solver):
             self._journal.put("attempt", key, {"prompt_id": prompt.reference_id, "trajectories": rows})
 
     def _load(self) -> RolloutRunner:
-        tokenizer = loaded_tokenizer(self._teacher.model)
-        model: Any = loaded_model(self._teacher.model)
-        model.to(self._teacher.device)
-        model.eval()
-        self._teacher.engine.sync(model, 0)
-        return RolloutRunner(
-            protocol=ChatProtocol(tokenizer),
-            world=World(
-                toolbox=self._toolbox,
-                user=self._user,
-                limits=RolloutLimits(
-                    max_turns=self._limits.max_turns,
-                    max_tool_calls=self._limits.max_tool_calls,
-                    max_completion_tokens=self._teacher.max_completion_tokens,
-                    max_tool_result_tokens=self._teacher.max_tool_result_tokens,
-                ),
-            ),
-            max_context=max_context(model),
+        teacher = self._teacher
+        limits = RolloutLimits(
+            max_turns=self._limits.max_turns,
+            max_tool_calls=self._limits.max_tool_calls,
+            max_completion_tokens=teacher.max_completion_tokens,
+            max_tool_result_tokens=teacher.max_tool_result_tokens,
         )
+        world = World(toolbox=self._toolbox, user=self._user, limits=limits)
+        return load_runner(teacher.model, teacher.engine, world, teacher.device)
