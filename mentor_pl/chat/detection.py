@@ -42,11 +42,12 @@ def _call(index: int, **arguments: object) -> ToolCall:
 
 
 _PLAIN = (_call(0, value=12, text="a"),)
+_SEVERAL = (_call(0, value=1), _call(1, text="two"), _call(2, value=-3))
 _PROBES: tuple[tuple[ToolCall, ...], ...] = (
     _PLAIN,
     (_call(0, text='12 "é"\n😀', flag=True, items=[{"a": {"b": [1, 2.5]}}]),),
     (_call(0),),
-    (_call(0, value=1), _call(1, text="two"), _call(2, value=-3)),
+    _SEVERAL,
 )
 
 
@@ -61,6 +62,7 @@ class Detected:
         call_end: Token that ends a turn with calls.
         student_turns: Turns as a student may write them, without their ends.
         unread: Calls that it writes and that do not read back.
+        several_calls: True where a turn may hold more than one call.
         call_ids: Who chooses the ids that stand in its calls.
     """
 
@@ -70,6 +72,7 @@ class Detected:
     call_end: str
     student_turns: tuple[str, ...]
     unread: tuple[str, ...]
+    several_calls: bool = True
     call_ids: CallIds = CallIds.NONE
 
 
@@ -126,7 +129,8 @@ def detect(tokenizer: PreTrainedTokenizerBase, encoder: PieceEncoder, source: st
         form=form,
         call_end=call_end,
         student_turns=tuple(student),
-        unread=unread,
+        unread=tuple(probe for probe in unread if probe != str(_SEVERAL)),
+        several_calls=_reads_back(form, writer, _SEVERAL, tools, refusal_counts=True),
         call_ids=find_out(written),
     )
 
@@ -178,12 +182,17 @@ def _formats(writer: functools.partial[str]) -> list[ToolCallFormat]:
 
 
 def _reads_back(
-    form: ToolCallFormat, writer: functools.partial[str], calls: tuple[ToolCall, ...], tools: Mapping[str, ToolSpec]
+    form: ToolCallFormat,
+    writer: functools.partial[str],
+    calls: tuple[ToolCall, ...],
+    tools: Mapping[str, ToolSpec],
+    *,
+    refusal_counts: bool = False,
 ) -> bool:
     try:
         text = writer(calls)
     except ChatFormatError:  # one call a turn
-        return len(calls) > 1
+        return len(calls) > 1 and not refusal_counts
     split = form.split_reasoning(text)
     content, read = form.parse(split[1] if split else text, tools=tools)
     return not content and read == calls

@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from mentor_pl.chat.call_ids import CallIds, earlier_calls, given_id, with_id_slots
 from mentor_pl.chat.choice import choose
 from mentor_pl.chat.detection import PROBE_TOOL, Detected
+from mentor_pl.chat.one_call import one_call_a_turn
 from mentor_pl.chat.slots import Followed, fill_slots
 from mentor_pl.chat.stops import model_stops
 from mentor_pl.chat.thoughts import ThoughtTags, in_thought, split_thought
@@ -91,8 +92,12 @@ class ChatProtocol:
         Raises:
             ChatFormatError: The template cannot render it, or leaves a message out.
         """
-        rendered = self._detected.template.render(messages, tools, add_generation_prompt=True)
+        rendered = self._detected.template.render(self.turns(messages), tools, add_generation_prompt=True)
         return self._encoder.encode(rendered.pieces())
+
+    def turns(self, messages: Sequence[Message]) -> list[Message]:
+        """Return a conversation as the template can write it: one call a turn where it writes no more."""
+        return list(messages) if self._detected.several_calls else one_call_a_turn(messages)
 
     def assistant_ids(self, message: Message, *, first_index: int = 0, after_results: bool = False) -> tuple[int, ...]:
         """Return the tokens a student would have sampled for this message, the stop token included (for supervised training).

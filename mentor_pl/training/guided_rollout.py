@@ -125,7 +125,7 @@ class GuidedRollout:
             if messages and not any(self._successes(group)):
                 out[i] = tuple(
                     _completion(self.runner.protocol, message, after_results=number > 0)
-                    for number, message in enumerate(messages)
+                    for number, message in enumerate(self.runner.protocol.turns(messages))
                 )
         return out
 

@@ -137,7 +137,7 @@ def sample_from_reference(
     num_calls = sum(len(message.tool_calls) for message in reference.prompt)  # those of `calls` not counted
     results: dict[str, ToolResult] = {}
     last_role = reference.prompt[-1].role if reference.prompt else ""
-    for message in reference.messages:
+    for message in protocol.turns(reference.messages):
         if message.role == "assistant":
             if calls:
                 builder.given(_result_ids(reference, protocol, calls, results, num_calls))

@@ -5,7 +5,7 @@ from mentor_pl.chat.examination import Finding, check_chat, examine_chat, exampl
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.errors import ChatFormatError
 from mentor_pl.students.chat_template import read_chat_template
-from tests.unit.chat.byte_tokenizers import CHATML, byte_tokenizer
+from tests.unit.chat.byte_tokenizers import CHATML, LLAMA, LLAMA_TEMPLATE, byte_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +24,16 @@ def test_tools_as_text_are_worth_a_note():
     bare = "{% for m in messages %}<|im_start|>{{ m.role + ': ' + m.content }}<|im_end|>{% endfor %}"
     findings = {finding.topic: finding for finding in examine_chat(ChatProtocol(byte_tokenizer(bare, CHATML)))}
     assert (findings["template"].level, findings["template"].remedy[:20]) == ("note", "expect to teach the ")
+
+
+def test_one_call_a_turn_is_worth_a_note_and_no_arguments_are_blamed():
+    silent = LLAMA_TEMPLATE.replace(
+        "{{- raise_exception('This model only supports single tool-calls at once!') -}}", ""
+    )
+    for template in (LLAMA_TEMPLATE, silent):
+        findings = {f.topic: f for f in examine_chat(ChatProtocol(byte_tokenizer(template, LLAMA)))}
+        assert findings["calls in a turn"].text.startswith("its template writes one a turn")
+        assert (findings["round trip"].level, findings["calls in a turn"].level) == ("ok", "note")
 
 
 def test_the_example_marks_what_is_trained(hermes):

@@ -11,7 +11,7 @@ from mentor_pl.students.chat_template import read_chat_template
 from mentor_pl.training.batching import packed_batch
 from mentor_pl.training.samples import Sample, sample_from_reference, sample_from_trajectory, share_beginning
 from mentor_pl.trajectory import Completion, StopReason, Trajectory, Turn
-from tests.unit.chat.byte_tokenizers import CHATML, byte_tokenizer
+from tests.unit.chat.byte_tokenizers import CHATML, LLAMA, LLAMA_TEMPLATE, byte_tokenizer
 
 IM_END, IM_START = 257, 258
 TOOLS = [ToolSpec(name="add")]
@@ -93,6 +93,25 @@ def test_results_are_put_in_the_order_of_their_calls(hermes, results):
     expected = sample_from_reference(solution(tool("x", "call_0"), tool("y", "call_1"), ANSWER), hermes, TOOLS)
     found = sample_from_reference(solution(*results, ANSWER), hermes, TOOLS)
     assert found.token_ids.tolist() == expected.token_ids.tolist()
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_where_a_template_writes_one_call_a_turn_a_turn_with_several_is_several_turns(silent):
+    refuses = "{{- raise_exception('This model only supports single tool-calls at once!') -}}"
+    assert refuses in LLAMA_TEMPLATE
+    template = LLAMA_TEMPLATE.replace(refuses, "") if silent else LLAMA_TEMPLATE  # gpt-oss writes the first call only
+    llama = ChatProtocol(byte_tokenizer(template, LLAMA))
+    reference = solution(tool("y", "call_1"), tool("x", "call_0"), ANSWER)
+    sample = sample_from_reference(reference, llama, TOOLS)
+    text = llama.tokenizer.decode(sample.token_ids[sample.prompt_length :])
+    header, end = "<|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"
+    result = '<|eot_id|><|start_header_id|>ipython<|end_header_id|>\n\n"{}"<|eot_id|>' + header
+    calls = [f'{{"name": "add", "parameters": {{"a": {n}}}}}' for n in range(2)]
+    assert text == f"{calls[0]}{result.format('x')}{calls[1]}{result.format('y')}{ANSWER.content}{end}"
+    trained = llama.tokenizer.decode(sample.token_ids[sample.loss_mask])
+    assert trained == f"{calls[0]}{end}{calls[1]}{end}{ANSWER.content}{end}"
+    prompt = llama.tokenizer.decode(llama.prompt_ids([*reference.prompt, *reference.messages], TOOLS))
+    assert prompt.endswith(text + header)
 
 
 def test_a_turn_of_weight_zero_is_seen_and_not_trained(hermes):
