@@ -117,7 +117,7 @@ def _results(summary: Mapping[str, Any], steps: int) -> Iterator[str]:
         yield f"Before training (teacher). These weights, of update {steps}, were not evaluated."
         who_is_shown = ("before", "teacher")
     yield ""
-    titles = columns(summary["after"])
+    titles = columns(summary["after"], success_terms=summary.get("success_terms"))
     yield "| split | " + " | ".join(titles.values()) + " |"
     yield "|---" * (len(titles) + 1) + "|"
     for split in summary["after"]:

@@ -58,13 +58,14 @@ class RunSummary(Callback):
             return
         summary = {"before": self.before, "after": after, "teacher": _teacher(trainer)}
         folder = Path(trainer.default_root_dir)
-        written = {**summary, "steps": trainer.global_step}
+        terms = _success_terms(trainer)
+        written = {**summary, "steps": trainer.global_step, "success_terms": terms}
         (folder / "summary.json").write_text(json.dumps(written, indent=2) + "\n")
         console = Console()
         if not console.is_terminal:  # a log file is not 80 columns wide
             console = Console(width=120)
         try:
-            console.print(summary_table(summary, width=console.width))
+            console.print(summary_table(summary, width=console.width, success_terms=terms))
         except Exception as failure:  # the terminal's encoding, a closed pipe: never worth the student, exported next
             _log.warning("the summary cannot be printed: %s; it is in %s", failure, folder / "summary.json")
 
@@ -79,15 +80,18 @@ class RunSummary(Callback):
         self._evaluated_step = state_dict.get("evaluated_step", -1)
 
 
-def summary_table(summary: Mapping[str, Scores], *, width: int = 120) -> Table:
+def summary_table(
+    summary: Mapping[str, Scores], *, width: int = 120, success_terms: Mapping[str, str] | None = None
+) -> Table:
     """Lay `{"before", "after", "teacher"}` out as a table.
 
     Args:
         summary: Metrics by split, of each.
         width: Characters of a line. A row per split where its metrics have room, else a row per
             metric.
+        success_terms: By split, the term of its reward that the success is taken from.
     """
-    titles = columns(summary["after"])
+    titles = columns(summary["after"], success_terms=success_terms)
     room = max(map(len, summary["after"]), default=0) + sum(_narrowest(title) + 3 for title in titles.values()) + 4
     return _by_split(summary, titles) if room <= width else _by_metric(summary, titles)
 
@@ -140,6 +144,11 @@ def _evaluate(trainer: Trainer) -> Scores:
 def _scores(trainer: Trainer) -> Scores:
     evaluation = cast(MentorModule, trainer.lightning_module).evaluation
     return {split: {name: round(value, 6) for name, value in row.items()} for split, row in evaluation.items()}
+
+
+def _success_terms(trainer: Trainer) -> dict[str, str]:
+    terms = {stream.split: stream.new_metrics().success_term for stream in _data(trainer).val_dataloader()}
+    return {split: term for split, term in terms.items() if term is not None}
 
 
 def _teacher(trainer: Trainer) -> Scores:

@@ -68,7 +68,7 @@ def compare(
     others = [split for split in splits if split != in_domain]
     summary = {name: _summarise(runs, splits, in_domain, others) for name, runs in results.items()}
     (output / "compare.json").write_text(json.dumps({"summary": summary, "runs": results}, indent=1) + "\n")
-    cells = _cells(results, splits)
+    cells = _cells(results, splits, _success_terms(plan))
     first = headline(row for runs in results.values() for run in runs for row in run.values())
     (output / "compare.md").write_text(_markdown(summary, cells, first, seeds))
     Console().print(_table(summary, cells))
@@ -109,6 +109,12 @@ def _collect(plan: Sequence[tuple[str, int, Path]]) -> dict[str, list[Run]]:
     return {**_starts(before), **after, "teacher": teacher}
 
 
+def _success_terms(plan: Sequence[tuple[str, int, Path]]) -> dict[str, str]:
+    """Return, by split, the term that the success is taken from; only where it is the same for all methods."""
+    named = [json.loads((folder / "summary.json").read_text()).get("success_terms", {}) for _, _, folder in plan]
+    return {split: term for split, term in named[0].items() if all(other.get(split) == term for other in named)}
+
+
 def _starts(before: dict[str, list[Run]]) -> dict[str, list[Run]]:
     """Return a row of each different start, with the methods that it is the start of."""
     rows: list[tuple[list[Run], list[str]]] = []
@@ -146,9 +152,11 @@ def _half_width(values: Sequence[float]) -> float | None:
     return float(student_t.ppf(0.975, n - 1)) * stdev(values) / math.sqrt(n)
 
 
-def _cells(results: dict[str, list[Run]], splits: Sequence[str]) -> dict[tuple[str, str], str]:
+def _cells(
+    results: dict[str, list[Run]], splits: Sequence[str], success_terms: dict[str, str]
+) -> dict[tuple[str, str], str]:
     """Return the table's columns, as (label, metric), with their titles: what the methods' splits have."""
-    titles = columns(*(run for runs in results.values() for run in runs))
+    titles = columns(*(run for runs in results.values() for run in runs), success_terms=success_terms)
     titles = {name: title for name, title in titles.items() if name not in ("calls_per_task", "unknown_tool_rate")}
     labels = {"in domain": "in", **({"out of domain": "out"} if len(splits) > 1 else {})}
     cells = {(label, m): f"{title} {short}" for m, title in titles.items() for label, short in labels.items()}

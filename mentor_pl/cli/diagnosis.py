@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections.abc
 import importlib
+import itertools
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
@@ -30,6 +31,8 @@ from mentor_pl.cli.schema import (
     subclasses,
     value_type,
 )
+from mentor_pl.cli.shipped import reward_names
+from mentor_pl.rewards.program import RewardProgram
 
 Keys = tuple[str | int, ...]
 
@@ -69,7 +72,7 @@ def diagnose(message: str, argv: Sequence[str], schema: Mapping[str, Any], posit
     fault = _find(merged(layers), schema, [*folders, Path()], "this command")
     if fault is None:
         return one_line(message)
-    source = source_of(layers, [key for key in fault.keys if isinstance(key, str)])
+    source = source_of(layers, list(itertools.takewhile(lambda key: isinstance(key, str), fault.keys)))
     return str(fault) if source == COMMAND_LINE else f"{source}: {fault}"
 
 
@@ -158,10 +161,12 @@ class _Walk:
     def _object(self, value: Any, hint: Any, bases: tuple[type, ...], keys: Keys) -> Fault | None:
         if isinstance(value, str):
             if value.endswith((".yaml", ".yml", ".json")):
-                content = self._content(value, keys)
+                content = self._content(value, keys, bases)
                 return content if isinstance(content, Fault) else self._object(content, hint, bases, keys)
             if _takes_text(hint):
                 return None if accepts(hint, value) else self._named(value, bases, keys)
+            if _is_written_in_files(bases) and value not in {base.__name__ for base in bases}:
+                return self._no_file(value, bases, keys)
             return self._named(value, bases, keys)
         if isinstance(value, Mapping):
             name = value.get("class_path")
@@ -213,13 +218,18 @@ class _Walk:
             return Fault(keys=keys, problem=f"{name} is no {wanted}; {installed(bases)}")
         return None
 
-    def _content(self, name: str, keys: Keys) -> Any:
+    def _content(self, name: str, keys: Keys, bases: tuple[type, ...] = ()) -> Any:
         """Read a config that another one names; relative to that one's folder, or to the working directory."""
         for folder in self._folders:
             if (folder / name).is_file():
                 return read_yaml(folder / name)
+        return self._no_file(name, bases, keys)
+
+    def _no_file(self, name: str, bases: tuple[type, ...], keys: Keys) -> Fault:
         looked = " or ".join(dict.fromkeys(str(folder.absolute()) for folder in self._folders))
-        return Fault(keys=keys, problem=f"there is no file {name} in {looked}; mend the path")
+        shipped = f", nor a shipped reward of that name; shipped are {', '.join(reward_names())}"
+        nor = shipped if RewardProgram in bases else ""
+        return Fault(keys=keys, problem=f"there is no file {name} in {looked}{nor}; mend the path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +241,11 @@ class Group:
     """
 
     owner: Callable[..., Any]
+
+
+def _is_written_in_files(bases: tuple[type, ...]) -> bool:
+    """Say whether a text can only name a file: there is nothing to choose from, as of plugins there is."""
+    return all(not is_abstract(base) and len(list(subclasses(base))) == 1 for base in bases)
 
 
 def _resolved(name: str, bases: tuple[type, ...]) -> Any:

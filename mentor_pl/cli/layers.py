@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from mentor_pl.cli.shipped import with_shipped_rewards
 from mentor_pl.errors import UsageError
 
 COMMAND_LINE = "the command line"
@@ -87,7 +88,7 @@ def read_yaml(path: Path) -> Any:
         UsageError: It cannot be read, or is no YAML.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return with_shipped_rewards(yaml.safe_load(path.read_text(encoding="utf-8")), path.parent)
     except OSError as problem:
         raise UsageError(f"config {path} cannot be read: {problem.strerror}; name a YAML file") from problem
     except UnicodeDecodeError as problem:
@@ -114,7 +115,7 @@ def _mapping(value: Any, source: str) -> dict[str, Any]:
 def loaded(text: str) -> Any:
     """Read an argument as YAML; as it is where it is none."""
     try:
-        return yaml.safe_load(text)
+        return with_shipped_rewards(yaml.safe_load(text), Path())
     except (yaml.YAMLError, ValueError, RecursionError):
         return text
 

@@ -15,7 +15,7 @@ import traceback
 from typing import NoReturn
 
 from mentor_pl import __version__
-from mentor_pl.configs import find_config
+from mentor_pl.cli.shipped import with_shipped_configs
 from mentor_pl.errors import MentorError, UsageError
 
 TRAINING = {
@@ -36,27 +36,6 @@ OTHERS = {
     "chat": ("mentor_pl.cli.chat", "talk with an exported student, who calls its tools"),
     "collect": ("mentor_pl.cli.collect", "let a teacher solve prompts, and keep what is verified"),
 }
-
-
-_NAMES_A_CONFIG = ("-c", "--config", "--program", "--data.reward")
-"""Options whose value may be the name of a shipped config."""
-
-
-def _with_shipped_configs(argv: list[str]) -> list[str]:
-    """Return the arguments with the names of shipped configs replaced by their paths."""
-    out = list(argv)
-    for i, argument in enumerate(argv):
-        option, equals, value = argument.partition("=")
-        if equals and option in _NAMES_A_CONFIG:
-            out[i] = f"{option}={_shipped(value)}"
-        elif i and argv[i - 1] in _NAMES_A_CONFIG:
-            out[i] = _shipped(argument)
-    return out
-
-
-def _shipped(value: str) -> str:
-    """Leave alone what is written out in place of a file's name."""
-    return value if value.lstrip()[:1] in ("{", "[", "-", "") or value == "null" else find_config(value)
 
 
 def _usage() -> str:
@@ -119,7 +98,7 @@ def _run(argv: list[str]) -> None:
     command = argv[0] if argv else "--help"
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)  # a config names a class of the user's own file: `class_path: my_reward.FewTurns`
-    argv = _with_shipped_configs(argv)
+    argv = with_shipped_configs(argv)
     if command in ("-h", "--help"):
         print(_usage())
     elif command == "--version":

@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser
 from mentor_pl.cli.constructors import constructor_error, refuse_nulls
 from mentor_pl.cli.diagnosis import diagnose, diagnose_values
 from mentor_pl.cli.schema import parameters
+from mentor_pl.cli.shipped import PARSER_MODE
 from mentor_pl.errors import ConfigError, MentorError, UsageError
 from mentor_pl.plugins import load_plugins
 
@@ -52,8 +53,8 @@ class OneLineErrors(_Parser):
     schema: Mapping[str, Any] = {}
     positional: Sequence[str] = ()
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, *args: Any, parser_mode: str = PARSER_MODE, **options: Any) -> None:
+        super().__init__(*args, parser_mode=parser_mode, **options)
         self._given: list[str] = []
         super().add_instantiator(_Guarded(_construct), object)
 

@@ -30,21 +30,28 @@ def headline(rows: Iterable[Mapping[str, float]]) -> str:
     return "accuracy" if all("accuracy" in row for row in judged) else "success"
 
 
-def columns(*tables: Scores) -> dict[str, str]:
+def columns(*tables: Scores, success_terms: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the metrics to show, with their titles.
 
     First the accuracy or success (without either the reward), mean@k, pass@k and pass^k, then the
     terms of the reward, how tools are used, and metrics of one's own. Intervals have no column:
-    they belong to their metric. A term that is called what another column is called has its whole name.
+    they belong to their metric. The term that the success is taken from has none either. A term
+    that is called what another column is called has its whole name.
 
     Args:
         tables: Whose splits are shown.
+        success_terms: By split, the term of its reward that the success is taken from.
     """
     rows = [row for table in tables for row in table.values()]
+    by_split = [item for table in tables for item in table.items()]
     measured = dict.fromkeys(name for row in rows for name in row if not name.endswith("/interval"))
     first = headline(rows)
     several = [name for name in measured if name.startswith(("mean@", "pass@", "pass^"))]
-    terms = [name for name in measured if name.startswith("score/") and not _is_shown(name, rows)]
+    terms = [
+        name
+        for name in measured
+        if name.startswith("score/") and not _is_shown(name, rows) and not _is_success(name, by_split, success_terms)
+    ]
     tools = [name for name in _TOOL_USE if name in measured]
     taken = {first, *several, *terms, *tools, *_LEFT_OUT}
     own = [name for name in measured if name not in taken and not name.startswith("score/")]
@@ -60,6 +67,15 @@ def _is_shown(term: str, rows: Iterable[Mapping[str, float]]) -> bool:
         return True
     other = _SAME_AS.get(term)
     return other is not None and all(row.get(other) == row[term] for row in rows if term in row)
+
+
+def _is_success(
+    term: str, rows: Iterable[tuple[str, Mapping[str, float]]], success_terms: Mapping[str, str] | None
+) -> bool:
+    """Say whether a term is what the success is taken from, in every split that has it."""
+    if not success_terms:
+        return False
+    return all(f"score/{success_terms.get(split)}" == term and "success" in row for split, row in rows if term in row)
 
 
 def shown(row: Mapping[str, float], name: str) -> str:

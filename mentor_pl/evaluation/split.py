@@ -65,6 +65,11 @@ class SplitMetrics:
         for metric in self._own.values():
             metric.sync_on_compute = sync
 
+    @property
+    def success_term(self) -> str | None:
+        """The term of the split's reward that the success is taken from; None where it has no reward, or no such term."""
+        return None if self._judged_by_answer else self._success_term
+
     def to(self, device: torch.device | str) -> SplitMetrics:
         """Move all counts to a device."""
         for metric in self._all():

@@ -43,7 +43,7 @@ def render_report(run: Run) -> str:
     return template.render(
         name=run.folder.name,
         facts=_facts(run),
-        metrics=columns(run.summary.get("after", {})),
+        metrics=columns(run.summary.get("after", {}), success_terms=run.summary.get("success_terms")),
         cell=lambda who, split, metric: shown(run.summary.get(who, {}).get(split, {}), metric),
         splits=list(run.summary.get("after", {})),
         summary=run.summary,
@@ -95,7 +95,8 @@ def _split_charts(run: Run) -> list[Chart | None]:
         if name.startswith("val/"):
             _, split, metric = name.split("/", 2)
             splits.setdefault(split, {})[metric] = points
-    titles = columns({split: {metric: points[-1][1] for metric, points in c.items()} for split, c in splits.items()})
+    last = {split: {metric: points[-1][1] for metric, points in c.items()} for split, c in splits.items()}
+    titles = columns(last, success_terms=run.summary.get("success_terms"))
     return [
         line_chart(
             f"{title[0].upper()}{title[1:]} by split",

@@ -28,8 +28,8 @@ class Run:
     Attributes:
         folder: The folder.
         config: Every setting, resolved.
-        summary: Metrics before, after and of the teacher, by split and name; empty where the run
-            did not end.
+        summary: Metrics before, after and of the teacher, by split and name, and of each split the
+            term that its success is taken from; empty where the run did not end.
         curves: Points (step, value) of every logged metric, by its name.
         trajectories: The shown ones, in order of step; each with its step, reward and scores.
         references: Those of the shown trajectories, by id; empty where their file is gone.
@@ -37,7 +37,7 @@ class Run:
 
     folder: Path
     config: Row
-    summary: dict[str, dict[str, dict[str, float]]]
+    summary: dict[str, Any]
     curves: dict[str, list[tuple[float, float]]]
     trajectories: list[Row]
     references: dict[str, Reference]

@@ -32,7 +32,7 @@ def test_a_run_leaves_what_the_readme_says(tmp_path: Path) -> None:
     assert "before → after" in shown and run.resolve().name in shown
 
     summary = json.loads((run / "summary.json").read_text())
-    assert set(summary) == {"before", "after", "teacher", "steps"}
+    assert set(summary) == {"before", "after", "teacher", "steps", "success_terms"}
     assert set(summary["after"]) == {"id", "shift", "large", "long", "phrase", "combo"}
     assert {"accuracy", "tool_match", "unknown_tool_rate", "calls_per_task", "tool_similarity"} <= set(
         summary["after"]["id"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mentor_pl.cli.main import _with_shipped_configs
+from mentor_pl.cli.shipped import with_shipped_configs
 from mentor_pl.configs import config_folder, config_names, find_config
 from mentor_pl.errors import ConfigError
 
@@ -48,6 +48,6 @@ def test_only_options_that_take_a_config_are_looked_up() -> None:
         "--data.reward",
         "{terms: []}",
     ]
-    assert _with_shipped_configs(arguments) == [
+    assert with_shipped_configs(arguments) == [
         *("fit", f"--config={lora}", "-c", lora, "--run_dir", "mentor", "--data.reward", "{terms: []}")
     ]

@@ -41,6 +41,18 @@ def test_one_start(rows):
     ]
 
 
+@pytest.mark.parametrize(("second", "shown"), [("state", False), ("calls", True)])
+def test_the_term_that_says_success_is_shown_once_where_it_is_the_same_for_all(tmp_path, second, shown):
+    for method, term in (("a", "state"), ("b", second)):
+        (tmp_path / method / "0").mkdir(parents=True)
+        scores = {"held_out": {"success": 0.5, "score/state": 0.5, "score/calls": 0.25}}
+        summary = {**dict.fromkeys(("before", "after", "teacher"), scores), "success_terms": {"held_out": term}}
+        (tmp_path / method / "0" / "summary.json").write_text(json.dumps(summary))
+    compare({"a": "none.yaml", "b": "none.yaml"}, seeds=1, output=tmp_path)
+    header = next(line for line in (tmp_path / "compare.md").read_text().splitlines() if line.startswith("| method"))
+    assert "success in" in header and "calls in" in header and ("state in" in header) == shown
+
+
 def test_methods_that_start_differently_have_a_start_each(rows):
     table = rows(full=[(0.2, 0.5)] * 2, nf4=[(0.1, 0.5)] * 2, lora=[(0.2, 0.5)] * 2)
     assert table[:3] == [("| vanilla (full, lora)", "0.200"), ("| vanilla (nf4)", "0.100"), ("| full", "0.500 ± 0.000")]

@@ -29,6 +29,27 @@ def test_a_task_without_answers_shows_success_its_terms_and_no_accuracy():
     assert list(columns({"held_out": shop})) == ["success", "score/state", "score/tool_match", "tool_match", "own/a"]
 
 
+def test_the_term_that_says_success_has_no_column_of_its_own():
+    shop = {"success": 0.25, "reward": 0.3, "score/state": 0.25, "score/tool_match": 0.25}
+    answers = {"success": 0.5, "accuracy": 0.5, "reward": 0.5, "score/answer": 0.5, "score/state": 0.1}
+    assert list(columns({"shop": shop}, success_terms={"shop": "state"})) == ["success", "score/tool_match"]
+    assert list(columns({"qa": answers}, success_terms={"qa": "answer"})) == ["accuracy", "score/state"]
+    both = {
+        "shop": "state",
+        "qa": "answer",
+    }  # the state says success of the one, and is a term like others of the other
+    assert list(columns({"shop": shop, "qa": answers}, success_terms=both)) == [
+        "success",
+        "score/state",
+        "score/tool_match",
+    ]
+    assert list(columns({"shop": shop}, success_terms={"qa": "state"})) == [
+        "success",
+        "score/state",
+        "score/tool_match",
+    ]
+
+
 def test_a_term_that_is_called_like_another_column_is_told_apart():
     row = {"success": 0.5, "score/calls": 0.4, "score/tool_match": 0.3, "tool_match": 0.1, "calls_per_task": 2.0}
     assert columns({"held_out": row}) == {
