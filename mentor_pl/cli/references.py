@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from mentor_pl.cli.names import suggestion
 from mentor_pl.cli.parser import call
 from mentor_pl.errors import UsageError
 from mentor_pl.files import iter_references, iter_trajectories, write_references
+from mentor_pl.reference import Reference
 from mentor_pl.references.check import CheckReport, Finding, check_references
 from mentor_pl.references.convert import convert as convert_file
 from mentor_pl.references.converters import CONVERTERS
@@ -135,6 +136,7 @@ def from_trajectories(
     prefer: Preference = "shortest",
     only_unsolved: bool = True,
     teacher: str = "self",
+    tools: list[ToolBackend] | None = None,
 ) -> None:
     """Make references of a student's own best verified trajectories (self-mentoring).
 
@@ -150,10 +152,12 @@ def from_trajectories(
         prefer: Which of several verified trajectories are kept.
         only_unsolved: Only for prompts for which the teacher has no solution.
         teacher: Name of the new references' teacher.
+        tools: With state: the one that a teacher's calls lead to when they are run again is the
+            expected one, where the references name none.
     """
     made: Counter[bool] = Counter()
 
-    def counted():
+    def counted(toolbox: ToolBox | None) -> Iterator[Reference]:
         for reference, is_new in references_from_trajectories(
             iter_references(references),
             iter_trajectories(trajectories),
@@ -162,11 +166,13 @@ def from_trajectories(
             prefer=prefer,
             only_unsolved=only_unsolved,
             teacher=teacher,
+            toolbox=toolbox,
         ):
             made[is_new] += 1
             yield reference
 
-    write_references(output, counted())
+    with closing(ToolBox(tools or [])) as toolbox:
+        write_references(output, counted(toolbox if tools else None))
     print(f"{made[True]} new references, {made[False]} old ones, written to {output}")
 
 

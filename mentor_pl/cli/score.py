@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,13 @@ from mentor_pl.errors import DataFileError
 from mentor_pl.files import iter_trajectories, read_references, write_rows
 from mentor_pl.messages import ToolCall
 from mentor_pl.reference import Reference
+from mentor_pl.references.replay import with_expected_state
 from mentor_pl.rewards.answers import final_answer
 from mentor_pl.rewards.correct import Correct
 from mentor_pl.rewards.explanation import as_shown, explain_scored
 from mentor_pl.rewards.program import RewardProgram, ScoredGroup
+from mentor_pl.tools.base import ToolBackend
+from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import TrajectoryGroup
 
 REWARDS = "mentor_pl.rewards"
@@ -32,6 +37,7 @@ def score(
     trajectories: Path,
     output: Path | None = None,
     explain: str | None = None,
+    tools: list[ToolBackend] | None = None,
 ) -> None:
     """Score saved trajectories, each for itself, against the reference that it names.
 
@@ -44,6 +50,8 @@ def score(
         trajectories: JSON Lines file of trajectories.
         output: JSON Lines file to write; without it (and without --explain) the rows are printed.
         explain: Id of a reference: print how the rewards of its trajectories come about.
+        tools: With state: the one that a teacher's calls lead to when they are run again is the
+            expected one, where the references name none.
 
     Raises:
         DataFileError: A file cannot be read, or a trajectory names a reference that there is not.
@@ -53,8 +61,12 @@ def score(
     if explain is not None and explain not in known:
         raise DataFileError(f"{references}: there is no reference with the id {explain!r} to explain")
     console = Console()
-    scored = _scored(program, known, references, trajectories)
-    rows = _rows(scored, program, explain, console)
+    with closing(ToolBox(tools or [])) as toolbox:
+        scored = _scored(program, known, references, trajectories, toolbox)
+        _write(_rows(scored, program, explain, console), output, explain, console)
+
+
+def _write(rows: Iterator[dict[str, Any]], output: Path | None, explain: str | None, console: Console) -> None:
     if output is not None:
         count = write_rows(output, rows)
         console.print(f"{count} rows written to {output}", markup=False)
@@ -67,8 +79,9 @@ def score(
 
 
 def _scored(
-    program: RewardProgram, known: dict[str, Reference], references: Path, trajectories: Path
+    program: RewardProgram, known: dict[str, Reference], references: Path, trajectories: Path, toolbox: ToolBox
 ) -> Iterator[ScoredGroup]:
+    expecting = functools.cache(lambda key: with_expected_state(known[key], toolbox))
     for number, trajectory in enumerate(iter_trajectories(trajectories), start=1):
         reference = known.get(trajectory.reference_id)
         if reference is None:
@@ -76,7 +89,8 @@ def _scored(
                 f"{trajectories}: trajectory {number} names the reference {trajectory.reference_id!r}, which {references} "
                 "does not have; score it with the file that its prompts came from"
             )
-        yield program.score_group(TrajectoryGroup(references=(reference,), trajectories=(trajectory,)))
+        group = TrajectoryGroup(references=(expecting(reference.reference_id),), trajectories=(trajectory,))
+        yield program.score_group(group)
 
 
 def _rows(
@@ -158,4 +172,4 @@ def _call(call: ToolCall) -> str:
 
 def main(argv: list[str]) -> None:
     """Run `mentor-pl score`."""
-    call(score, argv, prog="mentor-pl score", groups=(REWARDS,))
+    call(score, argv, prog="mentor-pl score", groups=(REWARDS, "mentor_pl.tools"))

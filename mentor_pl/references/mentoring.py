@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 
 from mentor_pl.errors import ConfigError, DataFileError
 from mentor_pl.reference import Reference
+from mentor_pl.references.replay import with_expected_state
 from mentor_pl.references.selection import Preference, choose, reference_of, rejection_reason
 from mentor_pl.rewards.base import RewardComponent
+from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import Trajectory
 
 
@@ -20,6 +23,7 @@ def references_from_trajectories(
     prefer: Preference = "shortest",
     only_unsolved: bool = True,
     teacher: str = "self",
+    toolbox: ToolBox | None = None,
 ) -> Iterator[tuple[Reference, bool]]:
     """Add a student's verified trajectories to the references they were sampled on.
 
@@ -31,6 +35,7 @@ def references_from_trajectories(
         prefer: Which of several verified trajectories are kept.
         only_unsolved: Only for prompts for which no reference has a call or a solution.
         teacher: Name of the new references' teacher.
+        toolbox: Runs a teacher's calls again, where they say what state is expected.
 
     Yields:
         Each reference with whether it is new. Old ones come in their order, each prompt's new ones
@@ -45,6 +50,7 @@ def references_from_trajectories(
         raise ConfigError(f"keep is {keep}; keep at least 1 reference for each prompt")
     old = {reference.reference_id: reference for reference in references}
     solved = {reference.prompt for reference in old.values() if reference.tool_calls or reference.messages}
+    judged = functools.cache(lambda key: old[key] if toolbox is None else with_expected_state(old[key], toolbox))
     kept: dict[str, list[Trajectory]] = {}
     for trajectory in trajectories:
         prompt = old.get(trajectory.reference_id)
@@ -53,7 +59,9 @@ def references_from_trajectories(
                 f"a trajectory names the reference {trajectory.reference_id!r}, which the reference file does not have; "
                 "give the file that its prompts came from"
             )
-        if (only_unsolved and prompt.prompt in solved) or rejection_reason(trajectory, prompt, judges):
+        if only_unsolved and prompt.prompt in solved:
+            continue
+        if rejection_reason(trajectory, judged(prompt.reference_id), judges):
             continue
         kept[prompt.reference_id] = choose([*kept.get(prompt.reference_id, []), trajectory], keep=keep, prefer=prefer)
     for reference in old.values():

@@ -10,6 +10,8 @@ from typing import Any
 from mentor_pl.files.trajectories import trajectory_from_row
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.base import RewardComponent
+from mentor_pl.rewards.correct import Correct
+from mentor_pl.rewards.text_answer import TextAnswer
 from mentor_pl.tools.toolbox import ToolBox
 from mentor_pl.trajectory import StopReason, Trajectory
 
@@ -47,10 +49,10 @@ def find_fault(
 
     Args:
         reference: To be replayed.
-        judges: Each must score 1.0; not asked where the reference has no answer or no solution to
-            judge.
+        judges: Each must score 1.0; not asked where the reference has no solution to judge. Where it
+            has no answer, only the tools' state can be judged, and not by those that judge answers.
         toolbox: Runs its calls again where given; each must succeed, and say what the solution says
-            that it said.
+            that it said. The state that they lead to is the solution's.
         final_tools: Tools whose call ends a solution; their arguments are its answer.
 
     Returns:
@@ -63,11 +65,20 @@ def find_fault(
         if call.name not in offered:
             return "a call names a tool that is not offered"
     trajectory = as_trajectory(reference, final_tools)
-    if toolbox is not None and (fault := _rerun(reference, trajectory, toolbox)):
-        return fault
-    if trajectory is None or not reference.answer:
+    if toolbox is not None:
+        outcome = _rerun(reference, trajectory, toolbox)
+        if isinstance(outcome, str):
+            return outcome
+        if trajectory is not None and toolbox.tells_state:
+            trajectory = replace(trajectory, final_state=outcome[0], environment_score=outcome[1])
+            reference = with_state(reference, outcome[0])
+    if trajectory is None:
         return None
-    if trajectory.turns[-1].message.tool_calls and trajectory.submission is None:
+    if not reference.answer:
+        judges = [judge for judge in judges if not isinstance(judge, (Correct, TextAnswer))]
+        if trajectory.final_state is None and trajectory.environment_score is None:
+            return None
+    elif trajectory.turns[-1].message.tool_calls and trajectory.submission is None:
         return "the solution ends with a tool call; if it hands the answer in, name it in final_tools"
     for judge in judges:
         if judge.score(trajectory, [reference]) < 1.0:
@@ -90,10 +101,16 @@ def with_expected_state(reference: Reference, toolbox: ToolBox) -> Reference:
     solved = reference.tool_calls or reference.messages
     if not toolbox.tells_state or reference.expected_state is not None or not solved:
         return reference
-    return replace(reference, expected_state=replayed_outcome(reference, toolbox)[0])
+    return with_state(reference, replayed_outcome(reference, toolbox)[0])
 
 
-def _rerun(reference: Reference, trajectory: Trajectory | None, toolbox: ToolBox) -> str | None:
+def with_state(reference: Reference, state: Any) -> Reference:
+    """Expect a state, where the reference does not say another."""
+    return reference if reference.expected_state is not None else replace(reference, expected_state=state)
+
+
+def _rerun(reference: Reference, trajectory: Trajectory | None, toolbox: ToolBox) -> str | tuple[Any, float | None]:
+    """Run the calls again; say what is wrong, or give the state and the score that they lead to."""
     recorded: list[str | None] = []
     if trajectory is not None and trajectory.tool_calls == reference.tool_calls:
         recorded = _recorded(trajectory)
@@ -106,7 +123,7 @@ def _rerun(reference: Reference, trajectory: Trajectory | None, toolbox: ToolBox
             said = recorded[place] if place < len(recorded) else None
             if said is not None and said != result.content:
                 return f"{call.name} gives another result when run again"
-    return None
+        return run.state(), run.score()
 
 
 def _recorded(trajectory: Trajectory) -> list[str | None]:

@@ -53,7 +53,8 @@ class StateMatch(RewardComponent):
         if not expected:
             raise RewardError(
                 f"StateMatch: reference {references[0].reference_id!r} has no expected_state, and no solution of a teacher that "
-                "leads to one; write `expected_state`, or give the class of the tools a method state()"
+                "leads to one; write `expected_state`, or name tools whose class has a method state() and that can run the "
+                "teacher's calls again (--tools of `mentor-pl score` and `references`)"
             )
         if trajectory.final_state is None or not (trajectory.finished or self.unfinished):
             return 0.0
