@@ -72,7 +72,8 @@ def diagnose(message: str, argv: Sequence[str], schema: Mapping[str, Any], posit
     fault = _find(merged(layers), schema, [*folders, Path()], "this command")
     if fault is None:
         return one_line(message)
-    source = source_of(layers, list(itertools.takewhile(lambda key: isinstance(key, str), fault.keys)))
+    in_mappings = itertools.takewhile(lambda key: isinstance(key, str), fault.keys)
+    source = source_of(layers, [str(key) for key in in_mappings])
     return str(fault) if source == COMMAND_LINE else f"{source}: {fault}"
 
 

@@ -78,7 +78,7 @@ def convert_chat(row: Row, where: str, own_id: str) -> Iterator[Reference | Reje
             }
             yield reference_from_row(new, where)
         except DataFileError as failure:
-            yield Rejected(where=where, reason=reason_of(failure))
+            yield Rejected(where=where, reason=reason_of(failure, where))
 
 
 _READ_HERE = ("answers", "functions", "prompt", "tool_calls")

@@ -126,7 +126,7 @@ def _tool_row(item: Any, where: str, field: str) -> dict[str, Any]:
         parameters = (json_values(parameters) or [{}])[0]
     if not isinstance(parameters, dict):
         parameters = {}
-    if "properties" in parameters or json_type(parameters.get("type")) == "object":
+    if _is_schema(parameters.get("properties")) or json_type(parameters.get("type")) == "object":
         schema = json_schema(parameters)
         schema["type"] = "object"
         marked = tool.get("required")
@@ -144,6 +144,11 @@ def _tool_row(item: Any, where: str, field: str) -> dict[str, Any]:
             "parameters": schema,
         },
     }
+
+
+def _is_schema(properties: Any) -> bool:
+    """Say whether a value is a schema's `properties`, and not what is said of a parameter of that name."""
+    return isinstance(properties, dict) and all(isinstance(about, (dict, bool)) for about in properties.values())
 
 
 def json_values(text: str) -> list[Any]:

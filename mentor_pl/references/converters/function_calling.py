@@ -151,11 +151,20 @@ def _conversation(row: Row, where: str, path: Path, *, teacher: str) -> Iterable
 
 def system_tools(text: str) -> list[Any]:
     """Return the tools that a system prompt describes in JSON."""
-    inside = re.search(r"<tools>(.*?)</tools>", text, re.S)
+    marked = [match.strip() for match in re.findall(r"<tools>(.*?)</tools>", text, re.S)]
+    inside = next((match for match in marked if match), None)  # the instructions speak of `<tools> </tools>` before
     found: list[Any] = []
-    for value in json_values(inside[1] if inside else text):
+    for value in json_values(text) if inside is None else json_values(inside) or _literals(inside):
         found += value if isinstance(value, list) else [value]
     return [tool for tool in found if isinstance(tool, dict) and ("name" in tool or "function" in tool)]
+
+
+def _literals(text: str) -> list[Any]:
+    """Read what Python printed in the place of JSON."""
+    try:
+        return [literal(text)]
+    except CannotReadError:
+        return []
 
 
 def _assistant(text: str, *, calls_only: bool) -> Row:

@@ -45,7 +45,7 @@ def convert_rows(
                 raise row
             yield from convert(row, where)
         except DataFileError as failure:
-            yield Rejected(where=where, reason=reason_of(failure))
+            yield Rejected(where=where, reason=reason_of(failure, where))
 
 
 def row_id(row: Row, where: str, path: Path) -> str:
@@ -56,8 +56,8 @@ def row_id(row: Row, where: str, path: Path) -> str:
     return f"{path.stem.partition('?')[0]}-{where.rpartition(':')[2]}"
 
 
-def reason_of(failure: DataFileError) -> str:
+def reason_of(failure: DataFileError, where: str) -> str:
     """Return what was expected where, without the place and the value: the same words for the same cause."""
-    text = str(failure)
+    text = str(failure).removeprefix(f"{where}: ")
     at = text.find("field '")
     return re.sub(r"\[\d+\]", "[]", text[max(at, 0) :].partition(", found")[0])

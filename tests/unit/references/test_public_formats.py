@@ -226,3 +226,55 @@ def test_schemas_get_the_standards_names():
         "required": ["a"],
     }
     assert json_values('x {"a": 1} y [2] {broken') == [{"a": 1}, [2]]
+
+
+def test_tau2_files_hold_all_runs_and_the_users_own_calls_are_not_the_agents(tmp_path):
+    call = {"id": "c1", "name": "weather", "arguments": {"city": "Oslo"}, "requestor": "assistant"}
+    own = {"id": "u1", "name": "reboot", "arguments": {}, "requestor": "user"}
+    messages = [
+        {"role": "user", "content": "Is it cold in Oslo?", "tool_calls": None},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "id": "c1", "content": "-3", "requestor": "assistant"},
+        {"role": "assistant", "content": "Yes. Reboot your phone.", "tool_calls": None},
+        {"role": "user", "content": None, "tool_calls": [own]},
+        {"role": "tool", "id": "u1", "content": "rebooted", "requestor": "user"},
+        {"role": "user", "content": "Done.", "tool_calls": None},
+        {"role": "assistant", "content": "Good.", "tool_calls": None},
+    ]
+    run = {"id": "s", "task_id": "7", "trial": 0, "messages": messages}
+    file = {
+        "info": {"agent_info": {"llm": "m"}, "environment_info": {"policy": "Be kind."}},
+        "tasks": [{"id": "7", "purpose": "weather"}],
+        "simulations": [{**run, "reward_info": {"reward": reward}} for reward in (1.0, 0.0)] + [run, 5],
+    }
+    first, second, bad, unknown, broken = convert("tau", tmp_path / "tau2.json", file)
+    assert [m.content for m in first.prompt] == ["Be kind.", "Is it cold in Oslo?"]
+    assert first.tool_calls[0].arguments == {"city": "Oslo"} and first.messages[1].content == "-3"
+    assert [m.content for m in second.prompt][-2:] == ["Yes. Reboot your phone.", "Done."]
+    assert first.fields["task"]["purpose"] == "weather" and first.teacher == "m"
+    assert bad.reason == "the run did not get the full reward" and bad.where.endswith("simulation 1")
+    assert unknown.reason == broken.reason == "the run states no reward"
+
+
+def test_lines_broken_alike_are_counted_together(tmp_path):
+    good = {"query": "q", "tools": [{"name": "a"}], "answers": [{"name": "a", "arguments": {}}]}
+    path = tmp_path / "xlam.jsonl"
+    path.write_text("7\n" + json.dumps(good) + "\n8\n")
+    first, _, last = CONVERTERS["xlam"](path)
+    assert first.reason == last.reason == "expected one JSON object" and last.where == f"{path}:3"
+
+
+def test_a_parameter_may_be_called_properties(tmp_path):
+    tool = {"name": "a", "parameters": {"properties": {"type": "str", "description": "which"}}}
+    row = {"query": "q", "tools": json.dumps([tool]), "answers": [{"name": "a", "arguments": {"properties": "x"}}]}
+    (reference,) = convert("xlam", tmp_path / "xlam.jsonl", row)
+    properties = {"properties": {"type": "string", "description": "which"}}
+    assert reference.tools[0].parameters == {"type": "object", "properties": properties, "required": ["properties"]}
+
+
+def test_tools_that_python_printed_into_a_system_prompt_are_read(tmp_path):
+    system = f"Signatures stand within <tools> </tools> tags.\n<tools>\n{[WEATHER]}\n</tools>"
+    call = "<tool_call>\n{'name': 'weather', 'arguments': {'city': 'Oslo'}}\n</tool_call>"
+    turns = [{"from": who, "value": text} for who, text in (("system", system), ("human", "Oslo?"), ("gpt", call))]
+    (reference,) = convert("hermes", tmp_path / "hermes.jsonl", {"conversations": turns})
+    assert [tool.name for tool in reference.tools] == ["weather"] and len(reference.prompt) == 1

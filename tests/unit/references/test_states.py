@@ -62,7 +62,11 @@ def _reference(name: str, **fields: object) -> dict[str, object]:
 
 
 def test_check_judges_the_state_that_a_solution_leads_to(tmp_path, tools, capsys) -> None:
-    rows = [_reference("a"), _reference("b", expected_state={"on": True}), _reference("c", expected_state={"on": False})]
+    rows = [
+        _reference("a"),
+        _reference("b", expected_state={"on": True}),
+        _reference("c", expected_state={"on": False}),
+    ]
     path = _write(tmp_path / "r.jsonl", *rows)
     with pytest.raises(SystemExit):
         references(["check", path, "--judge", "StateMatch", *tools])
