@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 
+from mentor_pl.errors import ConfigError
 from mentor_pl.messages import ToolCall, ToolResult, ToolSpec
 from mentor_pl.reference import Reference
 from mentor_pl.tools.arguments import ArgumentsValidator
@@ -44,7 +45,12 @@ class PromptTools(ToolBackend):
         """
         specs = tuple(self._described.get(tool.name, tool) if _is_name_only(tool) else tool for tool in reference.tools)
         for spec in specs:
-            _validator(json.dumps(spec.to_openai()))
+            try:
+                _validator(json.dumps(spec.to_openai()))
+            except ConfigError as wrong:
+                raise ConfigError(
+                    f"reference {reference.reference_id!r}: {wrong}; mend or leave out that row"
+                ) from wrong
         return specs
 
     def refusal(self, call: ToolCall, specs: tuple[ToolSpec, ...]) -> ToolResult | None:

@@ -58,10 +58,12 @@ def convert_chat(row: Row, where: str, own_id: str) -> Iterator[Reference | Reje
         remedy="this converter is for files in the OpenAI chat format",
     )
     messages = [_modern(message, index) for index, message in enumerate(messages)]
+    # What the assistant says before the user has spoken, a greeting, answers no prompt.
+    first = next((index for index, message in enumerate(messages) if message.get("role") == "user"), 0)
     ends = [
         index
         for index, message in enumerate(messages)
-        if message.get("role") == "assistant" and _role(messages, index + 1) in (None, "user")
+        if index > first and message.get("role") == "assistant" and _role(messages, index + 1) in (None, "user")
     ]
     if not ends:
         yield Rejected(where=where, reason="there is no assistant message")

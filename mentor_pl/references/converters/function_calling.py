@@ -18,6 +18,7 @@ from mentor_pl.files.jsonl import Row
 from mentor_pl.files.references import reference_from_row
 from mentor_pl.messages import Message
 from mentor_pl.reference import Reference
+from mentor_pl.references.converters.bfcl import REFUSAL
 from mentor_pl.references.converters.chat import convert_chat
 from mentor_pl.references.converters.foreign_tools import json_values, tool_rows
 from mentor_pl.references.converters.outcome import Rejected, convert_rows, row_id
@@ -45,9 +46,7 @@ def xlam(path: Path) -> Iterator[Reference | Rejected]:
         fields = {"prompt": row.get("query"), "answer": "", "tools": tool_rows(row.get("tools"), where)}
         identity = {"id": row_id(row, where, path), "teacher": "xlam"}
         reference = reference_from_row({**identity, **fields, "tool_calls": calls}, where)
-        if not calls:
-            return [reference]
-        solution = Message(role="assistant", content="", tool_calls=reference.tool_calls)
+        solution = Message(role="assistant", content="" if calls else REFUSAL, tool_calls=reference.tool_calls)
         return [replace(reference, messages=(solution,))]
 
     return convert_rows(path, _rejecting(convert))

@@ -278,3 +278,18 @@ def test_tools_that_python_printed_into_a_system_prompt_are_read(tmp_path):
     turns = [{"from": who, "value": text} for who, text in (("system", system), ("human", "Oslo?"), ("gpt", call))]
     (reference,) = convert("hermes", tmp_path / "hermes.jsonl", {"conversations": turns})
     assert [tool.name for tool in reference.tools] == ["weather"] and len(reference.prompt) == 1
+
+
+def test_where_no_call_is_expected_xlam_has_a_sentence_to_imitate(tmp_path):
+    row = {"id": 1, "query": "Sing!", "tools": json.dumps([WEATHER]), "answers": "[]"}
+    (reference,) = convert("xlam", tmp_path / "irrelevance.jsonl", row)
+    assert [(m.role, m.content, m.tool_calls) for m in reference.messages] == [
+        ("assistant", "None of the given functions can do this.", ())
+    ]
+
+
+def test_a_greeting_before_the_user_speaks_is_no_turn_that_was_refused(tmp_path):
+    said = [("assistant", "Hello!"), ("user", "Oslo?"), ("assistant", "Cold.")]
+    row = {"messages": [{"role": role, "content": text} for role, text in said], "tools": [WEATHER]}
+    (reference,) = convert("chat", tmp_path / "chat.jsonl", row)
+    assert [m.content for m in reference.prompt] == ["Hello!", "Oslo?"]

@@ -81,7 +81,7 @@ def test_calls_that_fit_end_the_last_turn_too_and_one_that_does_not_comes_too_la
 
 
 def test_a_schema_that_is_none_is_refused_before_anything_runs():
-    with pytest.raises(ConfigError, match="tool 'weather': its parameters are not JSON Schema"):
+    with pytest.raises(ConfigError, match="reference '.*': tool 'weather': its parameters are not JSON Schema"):
         ToolBox([DeclaredTools()]).missing(prompt({"type": "object", "required": 3}))
 
 
