@@ -33,6 +33,11 @@ def max_context(model: nn.Module) -> int:
     return int(getattr(config, "max_position_embeddings", None) or _NO_LIMIT_TOKENS)
 
 
+def vocab_size(model: nn.Module) -> int:
+    """Return how many tokens the model has embeddings for; often a few more than its tokenizer knows."""
+    return int(cast(Any, model).config.get_text_config().vocab_size)
+
+
 def has_recurrent_state(model: nn.Module) -> bool:
     """Tell whether layers carry a state from token to token beside keys and values: convolutions, Mamba, linear attention."""
     config = cast(Any, model).config.get_text_config()

@@ -13,12 +13,13 @@ import transformers
 from rich.console import Console
 from rich.text import Text
 
-from mentor_pl.causal_model import max_context
+from mentor_pl.causal_model import max_context, vocab_size
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.cli.layers import read_yaml
 from mentor_pl.cli.parser import build, call
 from mentor_pl.engines.auto import AutoEngine
 from mentor_pl.engines.base import RolloutEngine, SamplingParams
+from mentor_pl.engines.checked_session import checked_session
 from mentor_pl.environments import Environment
 from mentor_pl.environments.settings import training_settings
 from mentor_pl.errors import ConfigError
@@ -89,7 +90,7 @@ def chat(
         model: Any = student.load_model()
         model.to(place)
         stack.enter_context(closing(engine)).sync(model, 0)
-        session = stack.enter_context(engine.session(sampling, protocol.stop_token_ids))
+        session = stack.enter_context(checked_session(engine, sampling, protocol.stop_token_ids, vocab_size(model)))
         conversation = Conversation(
             protocol=protocol,
             toolbox=toolbox,

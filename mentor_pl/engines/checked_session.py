@@ -16,9 +16,15 @@ from mentor_pl.trajectory import Completion
 
 @contextmanager
 def checked_session(
-    engine: RolloutEngine, sampling: SamplingParams, stop_token_ids: Sequence[int]
+    engine: RolloutEngine, sampling: SamplingParams, stop_token_ids: Sequence[int], vocab_size: int | None = None
 ) -> Generator[CheckedSession]:
     """Open a session of an engine.
+
+    Args:
+        engine: Whose session.
+        sampling: How tokens are drawn.
+        stop_token_ids: End a completion.
+        vocab_size: Tokens that the model has embeddings for; ids are not held against it where None.
 
     Raises:
         EngineError: The engine raised, or gave none.
@@ -29,7 +35,7 @@ def checked_session(
             session: Any = stack.enter_context(engine.session(sampling, stop_token_ids))
         if not isinstance(session, EngineSession):
             raise EngineError(f"{name}.session gave {session!r:.100}; it gives an EngineSession")
-        yield CheckedSession(session, name)
+        yield CheckedSession(session, name, vocab_size)
 
 
 class CheckedSession(EngineSession):
@@ -41,8 +47,9 @@ class CheckedSession(EngineSession):
             token; or nothing comes back of rows that are under way.
     """
 
-    def __init__(self, session: EngineSession, engine_name: str) -> None:
+    def __init__(self, session: EngineSession, engine_name: str, vocab_size: int | None = None) -> None:
         self._session, self._engine_name = session, engine_name
+        self._vocab_size = math.inf if vocab_size is None else vocab_size
         self._under_way: dict[int, GenerationRequest] = {}
 
     def submit(self, requests: Sequence[GenerationRequest]) -> None:
@@ -94,6 +101,8 @@ class CheckedSession(EngineSession):
             found = f"a completion of {count} tokens; 1 to {request.max_new_tokens} were asked for"
         elif wrong := [token for token in completion.token_ids if not isinstance(token, Integral) or token < 0]:
             found = f"{wrong[0]!r:.40} as a token id; an id is a whole number from 0"
+        elif (highest := max(completion.token_ids)) >= self._vocab_size:
+            found = f"{highest} as a token id; the model's vocabulary has {self._vocab_size} tokens, from 0"
         elif len(completion.logprobs) != count:
             found = f"{len(completion.logprobs)} log-probabilities for {count} tokens"
         elif bad := [p for p in completion.logprobs if not (math.isfinite(p) and p <= _ROUNDING)]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mentor_pl.causal_model import max_context
+from mentor_pl.causal_model import max_context, vocab_size
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.engines.base import RolloutEngine
 from mentor_pl.rollout.runner import RolloutRunner
@@ -33,4 +33,6 @@ def load_runner(loader: StudentLoader, engine: RolloutEngine, world: World, devi
     model.to(device)
     model.eval()
     engine.sync(model, 0)
-    return RolloutRunner(protocol=ChatProtocol(tokenizer), world=world, max_context=max_context(model))
+    return RolloutRunner(
+        protocol=ChatProtocol(tokenizer), world=world, max_context=max_context(model), vocab_size=vocab_size(model)
+    )

@@ -38,14 +38,24 @@ class RolloutRunner:
         world: What the student acts in; where there are several environments, by the names that
             references carry.
         max_context: Longest conversation in tokens that the student can take.
+        vocab_size: Tokens that it has embeddings for; an engine's ids are held against it where
+            given.
     """
 
-    def __init__(self, *, protocol: ChatProtocol, world: World | Mapping[str, World], max_context: int) -> None:
+    def __init__(
+        self,
+        *,
+        protocol: ChatProtocol,
+        world: World | Mapping[str, World],
+        max_context: int,
+        vocab_size: int | None = None,
+    ) -> None:
         self.protocol = protocol
         self.max_context = max_context
         self.statistics = EngineStatistics()
         """What the engine computed in the last run."""
         self._world = world
+        self._vocab_size = vocab_size
 
     def world(self, reference: Reference) -> World:
         """Return what the student acts in at a reference's prompt."""
@@ -153,7 +163,7 @@ class RolloutRunner:
         try:
             for handed in [pool.submit(partial(_give, row, given)) for row in rows] if given else ():
                 handed.result()
-            with checked_session(engine, sampling, self.protocol.stop_token_ids) as session:
+            with checked_session(engine, sampling, self.protocol.stop_token_ids, self._vocab_size) as session:
                 done = _Loop(rows, session, pool, should_stop).run()
                 self.statistics = session.statistics
         finally:

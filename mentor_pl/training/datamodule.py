@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 from lightning.pytorch import LightningDataModule, Trainer
 
 from mentor_pl.advantages import AdvantageEstimator, GroupStandardized
-from mentor_pl.causal_model import max_context
+from mentor_pl.causal_model import max_context, vocab_size
 from mentor_pl.chat.examination import check_chat
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.engines.base import SamplingParams
@@ -225,6 +225,7 @@ class MentorDataModule(LightningDataModule):
             protocol=self.protocol,
             world=worlds if len(worlds) > 1 else next(iter(worlds.values())),
             max_context=max_context(student),
+            vocab_size=vocab_size(student),
         )
 
     @property

@@ -16,10 +16,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mentor_pl.adapters import is_adapter
+from mentor_pl.causal_model import vocab_size
 from mentor_pl.engines.base import EngineSession, RolloutEngine, SamplingParams
 from mentor_pl.engines.vllm.exchange import ExchangeFolder
 from mentor_pl.engines.vllm.probe import Probe, Reading, adapter_doubled, probe_text, text_logprobs
-from mentor_pl.engines.vllm.weights import vocab_size, write_weights
+from mentor_pl.engines.vllm.weights import write_weights
 from mentor_pl.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:  # these import aiohttp, which only this engine needs

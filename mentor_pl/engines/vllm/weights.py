@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import nn
@@ -42,12 +41,6 @@ def write_weights(model: nn.Module, folder: Path) -> None:
             f"the weights cannot be written to {folder}: {failure}; set model.engine's `exchange_dir` to a folder with room that this "
             "machine and the servers share"
         ) from failure
-
-
-def vocab_size(model: nn.Module) -> int:
-    """Return how many tokens the model knows."""
-    base = model.get_base_model() if is_adapter(model) else model
-    return int(cast(PreTrainedModel, base).config.get_text_config().vocab_size)
 
 
 def _with_head(model: PreTrainedModel, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

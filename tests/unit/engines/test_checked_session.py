@@ -27,7 +27,7 @@ def completion(token_ids=(5, 6), logprobs=(-0.5, -0.25)):
 
 
 def session(*answers):
-    checked = CheckedSession(Canned(*answers), "OddEngine")
+    checked = CheckedSession(Canned(*answers), "OddEngine", vocab_size=7)
     checked.submit([GenerationRequest(row=row, token_ids=(1, 2), max_new_tokens=3, seed=0) for row in (0, 1)])
     return checked
 
@@ -63,6 +63,7 @@ def test_an_interrupted_poll_may_come_back_empty():
         (0, completion((1,) * 4, (-1.0,) * 4), "a completion of 4 tokens"),
         (0, completion((5.0, 6.0)), "5.0 as a token id; an id is a whole number from 0"),
         (0, completion((5, -1)), "-1 as a token id"),
+        (0, completion((5, 7)), "7 as a token id; the model's vocabulary has 7 tokens"),
         (0, completion((5, 6), (-0.5,)), "1 log-probabilities for 2 tokens"),
         (0, completion((5, 6), (-0.5, float("nan"))), "a log-probability of nan"),
         (0, completion((5, 6), (-0.5, float("-inf"))), "a log-probability of -inf"),

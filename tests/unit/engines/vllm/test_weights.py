@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from mentor_pl.engines.vllm.weights import vocab_size, write_weights
+from mentor_pl.causal_model import vocab_size
+from mentor_pl.engines.vllm.weights import write_weights
 from mentor_pl.errors import EngineError
 from tests.unit.engines.models import VOCAB, tiny_model
 
