@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -58,8 +60,17 @@ def compare(
         )
     output.mkdir(parents=True, exist_ok=True)
     plan = [(name, seed, output / _slug(name) / str(seed)) for seed in range(seeds) for name in configs]
+    runs = _Runs()
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(lambda run: _fit(run[2], configs[run[0]], run[1], threads, arguments or []), plan))
+        try:
+            list(pool.map(lambda run: _fit(runs, run[2], configs[run[0]], run[1], threads, arguments or []), plan))
+        except (KeyboardInterrupt, SystemExit):
+            runs.end()
+            pool.shutdown(cancel_futures=True)
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
     results = _collect(plan)
     splits = list(next(iter(results.values()))[0])
     in_domain = in_domain or ("id" if "id" in splits else splits[0])
@@ -80,7 +91,32 @@ def _slug(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name.lower())
 
 
-def _fit(folder: Path, config: str, seed: int, threads: int, arguments: Sequence[str]) -> None:
+class _Runs:
+    """The runs that are under way, as processes."""
+
+    def __init__(self) -> None:
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._ended = False
+        self._lock = threading.Lock()
+
+    def run(self, command: Sequence[str], out: IO[str], environment: Mapping[str, str]) -> int:
+        """Return with what status a command ended."""
+        with self._lock:
+            if self._ended:
+                return -signal.SIGTERM
+            process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
+            self._processes.add(process)
+        return process.wait()
+
+    def end(self) -> None:
+        """Start nothing more, and let what is under way save a checkpoint and end."""
+        with self._lock:
+            self._ended = True
+        for process in self._processes:
+            process.terminate()
+
+
+def _fit(runs: _Runs, folder: Path, config: str, seed: int, threads: int, arguments: Sequence[str]) -> None:
     if (folder / "summary.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +125,7 @@ def _fit(folder: Path, config: str, seed: int, threads: int, arguments: Sequence
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     log = folder / "log.txt"
     with open(log, "w") as out:
-        code = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, env=environment, check=False).returncode
+        code = runs.run(command, out, environment)
     if code or not (folder / "summary.json").exists():
         raise MentorError(
             f"compare: the run of {config} with seed {seed} ended with status {code}; its output is in {log}"

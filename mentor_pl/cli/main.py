@@ -10,8 +10,12 @@ import importlib
 import io
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from types import FrameType
 from typing import NoReturn
 
 from mentor_pl import __version__
@@ -57,7 +61,8 @@ def main(argv: list[str] | None = None) -> None:
     """
     argv = sys.argv[1:] if argv is None else argv
     try:
-        _run(argv)
+        with _ctrl_c_stays_itself():
+            _run(argv)
     except UsageError as error:
         _fail(error, 2)
     except (MentorError, OSError) as error:
@@ -70,6 +75,36 @@ def main(argv: list[str] | None = None) -> None:
         if isinstance(end.code, int) and end.code > 128:  # a signal asked for it
             atexit.register(_leave_the_rest)
         raise
+
+
+@contextlib.contextmanager
+def _ctrl_c_stays_itself() -> Iterator[None]:
+    """Raise KeyboardInterrupt where Ctrl-C was pressed, whatever became of it.
+
+    Packages that meet it while they are imported raise something else, or go on with what is then
+    half there.
+    """
+    pressed = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.default_int_handler(number, frame)
+
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # as nohup has it
+        yield
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    except Exception as error:
+        if pressed:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _leave_the_rest() -> None:

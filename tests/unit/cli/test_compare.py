@@ -1,6 +1,11 @@
 """What `mentor-pl compare` makes of runs that are there already, so that it starts none."""
 
 import json
+import os
+import signal
+import sys
+import threading
+import time
 from statistics import stdev
 
 import pytest
@@ -69,3 +74,35 @@ def test_a_start_that_depends_on_the_seed(rows):
 def test_the_interval_holds_for_any_number_of_seeds(seeds, quantile):
     values = [0.0, 1.0] * (seeds // 2) + [0.5] * (seeds % 2)
     assert _half_width(values) == pytest.approx(quantile * stdev(values) / seeds**0.5, rel=1e-3)
+
+
+_NEVER_ENDS = """#!/bin/sh
+trap 'touch ended; exit 0' TERM
+touch begun-$$
+while :; do sleep 0.01; done
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_comparison_that_is_stopped_ends_its_runs_and_starts_no_more(tmp_path, monkeypatch, number):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run.sh"
+    run.write_text(_NEVER_ENDS)
+    run.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(run))
+
+    def stop():
+        while not list(tmp_path.glob("begun-*")):
+            time.sleep(0.01)
+        time.sleep(0.1)  # the shell has its trap before it says that it has begun; the comparison waits by then
+        os.kill(os.getpid(), number)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored
+    threading.Thread(target=stop, daemon=True).start()
+    try:
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            compare({"a": "none.yaml", "b": "none.yaml"}, seeds=2, output=tmp_path / "runs")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (tmp_path / "ended").exists()
+    assert len(list(tmp_path.glob("begun-*"))) == 1

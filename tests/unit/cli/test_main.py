@@ -41,3 +41,25 @@ def test_an_asked_for_end_has_its_status_and_writes_what_a_plugin_left_open(tmp_
         "KeyboardInterrupt('go on so')": "mentor-pl: go on so\n",
     }.get(end, "")
     assert (tmp_path / "log.txt").read_text() == "said"
+
+
+_LOST_IN_AN_IMPORT = """
+import os, signal
+from mentor_pl.cli import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored
+
+def run(argv):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:
+        raise ImportError("half there") from None
+
+main._run = run
+main.main([])
+"""
+
+
+def test_ctrl_c_that_a_package_turns_into_another_error_is_still_ctrl_c(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", _LOST_IN_AN_IMPORT], cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (130, "mentor-pl: stopped by Ctrl-C\n")
