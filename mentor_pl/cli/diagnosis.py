@@ -213,7 +213,10 @@ class _Walk:
         except Exception as problem:  # whatever a stranger's import raises
             return Fault(keys=keys, problem=f"{name} cannot be imported: {type(problem).__name__}: {problem}")
         if owner is None:
-            return Fault(keys=keys, problem=unknown_class(name, bases))
+            takes_file = any("references" in parameters(base) for base in bases)
+            is_meant = takes_file and any((folder / name).is_file() for folder in self._folders)
+            hint = f"; the file {name} is written {{references: {name}}}" if is_meant else ""
+            return Fault(keys=keys, problem=unknown_class(name, bases) + hint)
         if isinstance(owner, type) and not issubclass(owner, bases):
             wanted = " or ".join(base.__name__ for base in bases)
             return Fault(keys=keys, problem=f"{name} is no {wanted}; {installed(bases)}")

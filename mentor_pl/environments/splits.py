@@ -262,11 +262,16 @@ def _ambiguous(name: str, key: str, models: Sequence[Split]) -> ConfigError:
 
 
 def check_tools(references: Iterable[Reference], *, source: str, toolbox: ToolBox) -> None:
-    """Check that there is a backend for every tool that a reference offers.
+    """Check that there is a backend for every tool that a reference offers, and every final tool.
 
     Raises:
         ConfigError: There is none.
     """
+    if wrong := toolbox.impossible_final_tools:
+        has = ", ".join(sorted(spec.name for spec in toolbox.specs)) or "none"
+        raise ConfigError(
+            f"{source}: final_tools names {wrong[0]!r}, which none of its tool backends has; they have {has}; mend the name"
+        )
     for reference in references:
         if missing := toolbox.missing(reference):
             offered = ", ".join(sorted(spec.name for spec in toolbox.specs)) or "none that is the same for all prompts"

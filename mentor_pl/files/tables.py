@@ -159,6 +159,8 @@ def _hub_rows(source: str) -> Iterable[Row]:
         raise ConfigError(
             f"{source}: {sorted(unknown)[0]!r} is no option of a data set; the options are split and config"
         )
+    if name.startswith((".", "/")) and not Path(name).is_dir():
+        raise DataFileError(f"{source}: cannot be loaded (there is no folder {name}); check name and split")
     try:
         import datasets
     except ImportError:

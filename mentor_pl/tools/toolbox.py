@@ -60,6 +60,13 @@ class ToolBox:
         self._specs = tuple(spec for spec, _ in self._fixed.values())
 
     @property
+    def impossible_final_tools(self) -> list[str]:
+        """Final tools that no prompt can be offered; none where the tools differ from prompt to prompt."""
+        if not self._backends or any(backend.per_prompt for backend in self._backends):
+            return []
+        return sorted(self.final_tools - self._fixed.keys())
+
+    @property
     def specs(self) -> tuple[ToolSpec, ...]:
         """Every tool that is the same for all prompts."""
         return self._specs

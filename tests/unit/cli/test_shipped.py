@@ -74,6 +74,17 @@ def test_a_name_found_nowhere_is_told_where_it_was_looked_for(name: str, tmp_pat
             _terms(_config(tmp_path, **values))
 
 
+def test_a_file_in_the_place_of_an_environment_is_told_how_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "shop.jsonl").touch()
+    for name, hint in (
+        ("shop.jsonl", r"; the file shop.jsonl is written \{references: shop.jsonl\}$"),
+        ("gone.jsonl", ".*"),
+    ):
+        with pytest.raises(UsageError, match=rf"train\[0\]: there is no Environment '{name}'.*{hint}") as refused:
+            _terms(_config(tmp_path, train=[name]))
+        assert ("is written" in str(refused.value)) == (name == "shop.jsonl")
+
+
 def test_only_rewards_are_looked_up_in_a_file(tmp_path: Path) -> None:
     def command(run_dir: str) -> str:
         return run_dir

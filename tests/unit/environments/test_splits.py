@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from mentor_pl.environments import Environment, Split, resolve_splits, training_environments
+from mentor_pl.environments.splits import check_tools
 from mentor_pl.errors import ConfigError, DataFileError
 from mentor_pl.messages import Message
 from mentor_pl.reference import Reference
@@ -17,6 +19,8 @@ from mentor_pl.rewards.program import RewardProgram, RewardTerm
 from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.rollout.user import User
 from mentor_pl.tools.declared import DeclaredTools
+from mentor_pl.tools.functions import PythonFunctions
+from mentor_pl.tools.toolbox import ToolBox
 
 
 def reward(name: str) -> RewardProgram:
@@ -202,3 +206,15 @@ def test_prompts_of_one_wording_are_several_where_tools_or_user_read_what_differ
     environment = Environment(str(file), tools=[ReadsWorld()], reward=SHOP, user=ReadsWish())
     prompts = resolved([environment])["train"].prompts()
     assert [[one.reference_id for one in prompt] for prompt in prompts] == [["0", "1"], ["2"], ["3"]]
+
+
+def test_a_final_tool_that_no_backend_has_is_refused() -> None:
+    arithmetic = PythonFunctions("mentor_pl.tools.arithmetic", functions=["add"])
+    with closing(ToolBox([arithmetic], final_tools=["submitt"])) as fixed:
+        with pytest.raises(
+            ConfigError, match="qa.jsonl: final_tools names 'submitt', which none .* they have add; mend"
+        ):
+            check_tools([], source="qa.jsonl", toolbox=fixed)
+    check_tools(
+        [], source="qa.jsonl", toolbox=ToolBox([DeclaredTools()], final_tools=["submit"])
+    )  # the prompt's to say

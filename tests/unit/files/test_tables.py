@@ -123,5 +123,7 @@ def test_a_data_set_that_is_not_there_and_options_that_are_none(tmp_path):
     pytest.importorskip("datasets")
     with pytest.raises(DataFileError, match=r"hf:.*nowhere: cannot be loaded .*check name and split"):
         list(read_table(f"hf:{tmp_path}/nowhere"))
+    with pytest.raises(DataFileError, match=r"hf:./nowhere: cannot be loaded \(there is no folder ./nowhere\)"):
+        list(read_table("hf:./nowhere"))
     with pytest.raises(ConfigError, match="'rows' is no option of a data set; the options are split and config"):
         list(read_table("hf:owner/name?rows=3"))
