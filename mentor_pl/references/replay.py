@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
+from mentor_pl.files.strict_json import strict_loads
 from mentor_pl.files.trajectories import trajectory_from_row
 from mentor_pl.reference import Reference
 from mentor_pl.rewards.base import RewardComponent
@@ -121,9 +122,19 @@ def _rerun(reference: Reference, trajectory: Trajectory | None, toolbox: ToolBox
             if not result.ok:
                 return f"{call.name} fails when run again"
             said = recorded[place] if place < len(recorded) else None
-            if said is not None and said != result.content:
+            if said is not None and not _same(said, result.content):
                 return f"{call.name} gives another result when run again"
         return run.state(), run.score()
+
+
+def _same(said: str, content: str) -> bool:
+    """Compare two results; as JSON where both are: 18 is 18.0, and neither spaces nor the order of keys count."""
+    if said == content:
+        return True
+    try:
+        return bool(strict_loads(said) == strict_loads(content))
+    except ValueError:
+        return False
 
 
 def _recorded(trajectory: Trajectory) -> list[str | None]:

@@ -95,3 +95,28 @@ def test_trajectories_are_judged_by_the_teachers_state(tmp_path, tools, capsys) 
         score(["--program", json.dumps(term), *files])
     with pytest.raises(RewardError, match="has no expected_state.*--tools"):
         references(command)
+
+
+def test_results_are_compared_as_json_when_calls_are_run_again(tmp_path, capsys) -> None:
+    (tmp_path / "oven.py").write_text(
+        "class Oven:\n"
+        '    """An oven."""\n\n'
+        "    def __init__(self, initial_state):\n"
+        '        """Make it."""\n\n'
+        "    def heat(self, degrees: float) -> dict:\n"
+        '        """Heat.\n\n        Args:\n            degrees: Celsius.\n        """\n'
+        "        return {'degrees': degrees, 'on': True}\n"
+    )
+    call = {"id": "1", "type": "function", "function": {"name": "heat", "arguments": '{"degrees": 18}'}}
+
+    def row(name: str, said: str) -> dict[str, object]:
+        given = [{"role": "user", "content": f"{name}?"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+        given += [{"role": "tool", "tool_call_id": "1", "content": said}, {"role": "assistant", "content": "Done."}]
+        return {"id": name, "messages": given, "tools": [{"name": "heat", "parameters": {"type": "object"}}]}
+
+    rows = [row("a", '{"on":true,"degrees":18}'), row("b", '{"on": true, "degrees": 19}'), row("c", "on")]
+    backend = {"class_path": "PythonFunctions", "init_args": {"module": f"{tmp_path / 'oven.py'}:Oven"}}
+    with pytest.raises(SystemExit):
+        references(["check", _write(tmp_path / "r.jsonl", *rows), "--tools", json.dumps([backend])])
+    printed = capsys.readouterr().out
+    assert "heat gives another result when run again: 2" in printed and "r.jsonl:1" not in printed.split("run again")[1]
