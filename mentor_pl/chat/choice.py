@@ -58,16 +58,19 @@ def choose(tokenizer: PreTrainedTokenizerBase, encoder: PieceEncoder | None = No
             f"the tokenizer of {tokenizer.name_or_path!r} has neither a chat template nor an end-of-sequence token; set `eos_token` in "
             "its tokenizer_config.json, or model.student's `chat_template` to a .jinja file"
         )
-    raise ChatFormatError(
-        f"{failure}; set model.student's `chat_template` to 'hermes' or to a .jinja file"
-    ) from failure
+    try:
+        hermes_template(tokenizer, own)
+        remedy = "set model.student's `chat_template` to 'hermes' or to a .jinja file"
+    except ChatFormatError:
+        remedy = "or set model.student's `chat_template` to a .jinja file whose turns end with one of the tokenizer's added tokens"
+    raise ChatFormatError(f"{failure}; {remedy}") from failure
 
 
 def own_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """Return the tokenizer's template; of several by name, as older Cohere and Hermes models have them, the one for tools."""
+    """Return the tokenizer's template; of several by name, as older Cohere and Hermes models have them, the one for tools, or the first."""
     template = tokenizer.chat_template
     if isinstance(template, dict):
-        template = template.get("tool_use") or template.get("default")
+        template = template.get("tool_use") or template.get("default") or next(iter(template.values()), None)
     return template or None
 
 

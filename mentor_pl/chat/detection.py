@@ -43,12 +43,13 @@ def _call(index: int, **arguments: object) -> ToolCall:
 
 _PLAIN = (_call(0, value=12, text="a"),)
 _SEVERAL = (_call(0, value=1), _call(1, text="two"), _call(2, value=-3))
-_PROBES: tuple[tuple[ToolCall, ...], ...] = (
+PROBES: tuple[tuple[ToolCall, ...], ...] = (
     _PLAIN,
-    (_call(0, text='12 "é"\n😀', flag=True, items=[{"a": {"b": [1, 2.5]}}]),),
+    (_call(0, text='12 "É"\n😀', flag=True, items=[{"a": {"b": [1, 2.5]}}]),),
     (_call(0),),
     _SEVERAL,
 )
+"""Calls that are written and read back: plain, with nested, boolean and unicode arguments, with none, and several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +100,14 @@ def detect(tokenizer: PreTrainedTokenizerBase, encoder: PieceEncoder, source: st
     tools = {PROBE_TOOL.name: PROBE_TOOL}
     best: tuple[int, ToolCallFormat, tuple[str, ...]] | None = None
     for form in _formats(writer):
-        unread = tuple(str(probe) for probe in _PROBES if not _reads_back(form, writer, probe, tools))
+        unread = tuple(str(probe) for probe in PROBES if not _reads_back(form, writer, probe, tools))
         if str(_PLAIN) not in unread and (best is None or len(unread) < best[0]):
             best = len(unread), form, unread
         if not unread:
             break
     if getattr(tokenizer, "response_template", None):
         theirs = ResponseTemplateFormat(tokenizer, best[1] if best else None)
-        if all(_reads_back(theirs, writer, probe, tools) for probe in _PROBES):
+        if all(_reads_back(theirs, writer, probe, tools) for probe in PROBES):
             best = 0, theirs, ()
     if best is None:
         names = ", ".join(sorted(_format_classes()))
@@ -140,7 +141,7 @@ def _turns(shape: TurnShape, call_end: str) -> Iterator[str]:
     says = Message(role="assistant", content="x", reasoning="x")
     for message, end in (
         (says, shape.spoken_end),
-        *((Message(role="assistant", tool_calls=c), call_end) for c in _PROBES),
+        *((Message(role="assistant", tool_calls=c), call_end) for c in PROBES),
     ):
         with contextlib.suppress(ChatFormatError):
             yield shape.turn(message, end=end).text

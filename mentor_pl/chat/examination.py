@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mentor_pl.chat.choice import TOOLS_AS_TEXT
-from mentor_pl.chat.detection import PROBE_TOOL
+from mentor_pl.chat.detection import PROBE_TOOL, PROBES
 from mentor_pl.chat.protocol import ChatProtocol
 from mentor_pl.chat.stops import model_stops
 from mentor_pl.errors import ChatFormatError
@@ -117,16 +117,30 @@ def _format(protocol: ChatProtocol) -> Finding:
 
 def _round_trips(protocol: ChatProtocol) -> Finding:
     unread = protocol.detected.unread
-    if not unread:
+    if unread:
+        return Finding(
+            topic="round trip",
+            level="note",
+            text=f"{len(unread)} of 4 kinds of calls, as the template writes them, do not read back: {unread[0][:160]}",
+            remedy="avoid such arguments in the references, or set `chat_template: hermes`",
+        )
+    changed = [calls for calls in PROBES if not _survives(protocol, calls)]
+    if not changed:
         return Finding(
             topic="round trip", level="ok", text="calls with no, nested, boolean and unicode arguments read back"
         )
     return Finding(
         topic="round trip",
-        level="note",
-        text=f"{len(unread)} of 4 kinds of calls, as the template writes them, do not read back: {unread[0][:160]}",
-        remedy="avoid such arguments in the references, or set `chat_template: hermes`",
+        level="fault" if PROBES[0] in changed else "note",
+        text=f"its tokenizer does not give back the text that it is given: {len(changed)} of 4 kinds of calls are others afterwards: "
+        f"{changed[0]}"[:400],
+        remedy="take a tokenizer that keeps letters and blanks as they are, as byte-level and SentencePiece ones do",
     )
+
+
+def _survives(protocol: ChatProtocol, calls: tuple[ToolCall, ...]) -> bool:
+    turn = Message(role="assistant", tool_calls=calls if protocol.detected.several_calls else calls[:1])
+    return protocol.parse(protocol.assistant_ids(turn), tools=[PROBE_TOOL]).message.tool_calls == turn.tool_calls
 
 
 def _several_calls(protocol: ChatProtocol) -> Finding:

@@ -88,7 +88,11 @@ def set_chat_template(
             "student %r: its chat template %s; %s (`mentor-pl doctor` shows how)",
             student,
             "is missing" if given is None else "does not take tools as given",
-            as_text if TOOLS_AS_TEXT in source else "it is rendered in a form that was adapted for them",
+            as_text
+            if TOOLS_AS_TEXT in source
+            else "ChatML is taken"
+            if given is None
+            else "it is given them in another form",
         )
         holder.chat_template = source
 

@@ -71,13 +71,17 @@ class Pretrained:
         """
         source = self._source()
         try:
-            tokenizer: Any = AutoTokenizer.from_pretrained(source)
+            tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         except (OSError, ValueError, KeyError, ImportError) as failure:
             raise StudentError(self._cannot_load("tokenizer", failure)) from failure
+        stops = generation_stops(source)
+        ends = [str(tokenizer.added_tokens_decoder[stop]) for stop in stops if stop in tokenizer.added_tokens_decoder]
+        if tokenizer.eos_token is None and ends:
+            tokenizer.eos_token = ends[0]
         self._set_pad_token(tokenizer)
         set_chat_template(tokenizer, self.chat_template, self.path, self.chat_template_kwargs)
         check_embeddings(tokenizer, source, self.path)
-        keep_model_stops(tokenizer, generation_stops(source))
+        keep_model_stops(tokenizer, stops)
         return tokenizer
 
     def load_model(self, **options: Any) -> PreTrainedModel:
@@ -92,7 +96,11 @@ class Pretrained:
         source = self._source()
         try:
             model = AutoModelForCausalLM.from_pretrained(
-                source, dtype=getattr(torch, self.dtype), attn_implementation=self.attn_implementation, **options
+                source,
+                dtype=getattr(torch, self.dtype),
+                attn_implementation=self.attn_implementation,
+                trust_remote_code=False,
+                **options,
             )
         except (OSError, ValueError, KeyError, ImportError) as failure:
             raise StudentError(self._cannot_load("model", failure)) from failure
@@ -130,6 +138,11 @@ class Pretrained:
             if embedded.resolve(self.path).expanduser().is_dir()
             else " (no folder of that name, so taken as a hub id)"
         )
+        if "trust_remote_code" in str(failure):
+            return (
+                f"student {self.path!r}{elsewhere}: its {part} wants code from its own folder to be run, which mentor-pl does not do; "
+                "take a model whose architecture transformers has, or load it in a student loader of your own (a plugin)"
+            )
         return f"student {self.path!r}{elsewhere}: its {part} cannot be loaded: {failure}"
 
     def _set_pad_token(self, tokenizer: Any) -> None:
@@ -153,7 +166,13 @@ class Pretrained:
 
 
 def _spare_tokens(tokenizer: Any) -> str:
-    """Say which special tokens could pad."""
+    """Say which special tokens could pad, or how to get some."""
     added = (str(token) for token in tokenizer.added_tokens_decoder.values())
     spare = sorted({token for token in added if token not in (tokenizer.eos_token, tokenizer.bos_token)})
-    return f"its special tokens are {', '.join(spare[:8])}" if spare else "it has no special tokens to spare"
+    if spare:
+        return f"its special tokens are {', '.join(spare[:8])}"
+    lacking = "'pad_token': '<pad>'" if tokenizer.eos_token else "'pad_token': '<pad>', 'eos_token': '<eos>'"
+    return (
+        f"it has no special tokens to spare: add some by `tokenizer.add_special_tokens({{{lacking}}})`, then "
+        "`model.resize_token_embeddings(len(tokenizer))`, and save both into a folder of your own"
+    )

@@ -37,7 +37,7 @@ def check_embeddings(tokenizer: PreTrainedTokenizerBase, source: str, student: s
         StudentError: There are such tokens.
     """
     try:
-        config = AutoConfig.from_pretrained(source).get_text_config()
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False).get_text_config()
     except (OSError, ValueError):
         return  # loading the model says what is wrong
     size = getattr(config, "vocab_size", None)
