@@ -120,6 +120,11 @@ def _words(messages: Sequence[Message], *roles: str) -> str:
     return " ".join(" ".join(m.content for m in messages if not roles or m.role in roles).casefold().split())
 
 
+def _first_state(reference: Reference) -> str:
+    """Return what tools with state start from: the same words about another state are another task."""
+    return json.dumps(reference.initial_state, sort_keys=True, default=str)
+
+
 def _references(path: Path, report: CheckReport) -> Iterator[tuple[str, Reference]]:
     for where, row in read_table(path):
         try:
@@ -142,7 +147,7 @@ class _Check:
         self._prompts: dict[int, int] = {}
         self._validators: dict[int, tuple[ToolSpec, jsonschema.Draft202012Validator | str]] = {}
         self._held_out = {
-            _digest(_words(reference.prompt, "user"))
+            _digest(_words(reference.prompt, "user"), _first_state(reference))
             for reference in chain.from_iterable(iter_references(other) for other in against)
         }
 
@@ -175,7 +180,7 @@ class _Check:
         if id_digest in self._ids:
             self.fault("an id stands twice", place)
         self._ids.add(id_digest)
-        prompt = _digest(_words(reference.prompt))
+        prompt = _digest(_words(reference.prompt), _first_state(reference), *reference.follow_ups)
         shared = _digest(reference.answer, *sorted(tool.name for tool in reference.tools))
         if prompt not in self._prompts:
             self.report.prompts += 1
@@ -189,7 +194,7 @@ class _Check:
 
     def _look_for_leaks(self, where: str, reference: Reference) -> None:
         question, answer = _words(reference.prompt, "user"), reference.answer.casefold().strip()
-        if _digest(question) in self._held_out:
+        if _digest(question, _first_state(reference)) in self._held_out:
             self.fault("the prompt is one of the evaluation files' too", where)
         if not answer:
             self.warn("there is no answer: Correct and TextAnswer have nothing to compare with", where)

@@ -120,3 +120,21 @@ def test_results_are_compared_as_json_when_calls_are_run_again(tmp_path, capsys)
         references(["check", _write(tmp_path / "r.jsonl", *rows), "--tools", json.dumps([backend])])
     printed = capsys.readouterr().out
     assert "heat gives another result when run again: 2" in printed and "r.jsonl:1" not in printed.split("run again")[1]
+
+
+def test_the_same_words_about_another_state_are_another_task(tmp_path, capsys) -> None:
+    def row(name: str, state: bool | None, on: bool) -> dict[str, object]:
+        given = [{"role": "user", "content": "Switch it."}, *_solution(on)]
+        return {"id": name, "messages": given, "tools": [_TOOL], "initial_state": state, "answer": str(on)}
+
+    path = _write(tmp_path / "r.jsonl", row("a", True, False), row("b", False, True))
+    for state, code in ((None, None), (False, 1)):
+        other = _write(tmp_path / "held_out.jsonl", row("c", state, True))
+        command = ["check", path, "--against", json.dumps([other])]
+        if code is None:
+            references(command)
+            assert "2 references of 2 prompts" in capsys.readouterr().out
+        else:
+            with pytest.raises(SystemExit):
+                references(command)
+            assert "the prompt is one of the evaluation files' too: 1" in capsys.readouterr().out
