@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from mentor_pl.callbacks.checkpoints import LAST, RunCheckpoint
 from mentor_pl.callbacks.stop_watch import RankWatch, SignalWatch
 from mentor_pl.errors import MentorError
+from mentor_pl.training.checkpoint_io import PARTIAL
 from mentor_pl.training.module import MentorModule
 from mentor_pl.training.sharded_checkpoints import ShardedCheckpoints
 
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _SILENT_FOR_S = 50.0
 _LONGEST_SAVE_S = 20.0
+_SAVE_BEGINS_S = 1.5
+"""After which nobody waits for a save that writes no file: a callback hangs in it, or the disk does."""
 
 
 class GracefulStop(Callback):
@@ -175,7 +178,10 @@ class GracefulStop(Callback):
     def _end_now(self, trainer: Trainer, module: MentorModule, why: str, status: int) -> None:
         """Save what can be saved without the main thread and the other ranks, and end the process."""
         if not self._may_save.acquire(blocking=False):  # the main thread saves
-            self._ended.wait(_LONGEST_SAVE_S)
+            if trainer.world_size > 1:  # shards are gathered before anything is written, and perhaps elsewhere
+                self._ended.wait(_LONGEST_SAVE_S)
+            else:
+                _wait_while_writing(trainer, self._ended.wait)
         elif (
             trainer.state.fn == "fit"
             and trainer.is_global_zero
@@ -187,7 +193,10 @@ class GracefulStop(Callback):
                 module.saves_alone = True
                 saving = threading.Thread(target=self._save_alone, args=(trainer, why), daemon=True)
                 saving.start()
-                saving.join(_LONGEST_SAVE_S if trainer.world_size == 1 else self.grace_s / 3)
+                if trainer.world_size > 1:
+                    saving.join(self.grace_s / 3)
+                else:
+                    _wait_while_writing(trainer, lambda timeout_s: saving.join(timeout_s) or not saving.is_alive())
         log.warning("%s: this process (rank %d) ends", why, trainer.global_rank)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -226,6 +235,17 @@ def _last_of(trainer: Trainer) -> Path:
     checkpoints = trainer.checkpoint_callback
     folder = checkpoints.dirpath if isinstance(checkpoints, ModelCheckpoint) else None
     return Path(folder or trainer.default_root_dir) / LAST
+
+
+def _wait_while_writing(trainer: Trainer, done: Callable[[float], bool]) -> None:
+    """Wait for a save: long where a file is being written, which takes its time; else not."""
+    folder, began = _last_of(trainer).parent, time.monotonic()
+    written_at = began
+    while not done(0.05) and (now := time.monotonic()) - began < _LONGEST_SAVE_S:
+        if any(folder.glob(PARTIAL)):
+            written_at = now
+        elif now - written_at > _SAVE_BEGINS_S:
+            return
 
 
 def _saved_at(file: Path) -> int:

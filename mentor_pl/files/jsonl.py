@@ -30,6 +30,8 @@ def read_lines(path: str | Path) -> Iterator[tuple[str, bytes]]:
         file = path.open("rb")
     except OSError as failure:
         raise DataFileError(f"{path}: cannot be read ({failure.strerror}); check the path") from failure
+    except ValueError as failure:
+        raise DataFileError(f"{str(path)!r}: cannot be read ({failure}); check the path") from failure
     with file:
         for number, line in enumerate(file, start=1):
             # Windows editors put a byte-order mark before the first line.

@@ -23,6 +23,10 @@ DIGESTS = "digests.json"
 """File of a sharded checkpoint that holds the digest of every other one, by its name."""
 
 
+PARTIAL = ".*.partial"
+"""Pattern of the names of checkpoints that are being written."""
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, flushes to disk, then replaces: either the old checkpoint is there or the whole new one.
 

@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 import os
@@ -11,6 +12,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from mentor_pl.callbacks import graceful_stop
 from mentor_pl.callbacks.export import ExportStudent
 from mentor_pl.callbacks.graceful_stop import GracefulStop
 from mentor_pl.callbacks.non_finite_guard import NonFiniteGuard
@@ -275,6 +277,26 @@ def test_a_run_that_is_asked_to_stop_saves_where_it_is(tmp_path, references, cap
     assert f"stopped at step 2; `--ckpt_path {tmp_path / 'last.ckpt'}` goes on from there" in caplog.text
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+
+@pytest.mark.parametrize(("writes", "polls"), [(True, 40), (False, 10)])
+def test_a_save_that_writes_is_waited_for_and_one_that_hangs_is_not(tmp_path, monkeypatch, writes, polls):
+    """A poll takes a second here; a save is done after 40, and may take 1.5 before it writes, or 60."""
+    clock = itertools.count()
+    monkeypatch.setattr(graceful_stop, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(graceful_stop, "_LONGEST_SAVE_S", 60.0)
+    asked = []
+
+    def done(_):
+        asked.append(1)
+        if writes or len(asked) < 9:
+            (tmp_path / ".last.ckpt.1.partial").touch()
+        else:
+            (tmp_path / ".last.ckpt.1.partial").unlink(missing_ok=True)
+        return len(asked) == 40
+
+    graceful_stop._wait_while_writing(SimpleNamespace(checkpoint_callback=None, default_root_dir=tmp_path), done)
+    assert len(asked) == polls
 
 
 def test_a_second_interrupt_stops_at_once(tmp_path, references, interruptible):

@@ -55,6 +55,11 @@ def test_a_missing_file_is_named(tmp_path):
         rows_of(tmp_path / "nowhere.jsonl")
 
 
+def test_a_path_that_no_system_takes_is_named():
+    with pytest.raises(DataFileError, match=r"^'a\\x00b': cannot be read \(embedded null byte\); check the path$"):
+        read_rows("a\0b")
+
+
 def test_lone_surrogates_round_trip(tmp_path):
     rows = [{"text": "half \ud800 pair"}, {"text": "whole \U0001f600 pair, ü"}]
     assert write_rows(tmp_path / "rows.jsonl", rows) == 2
