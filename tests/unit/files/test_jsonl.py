@@ -57,7 +57,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_path_that_no_system_takes_is_named():
     with pytest.raises(DataFileError, match=r"^'a\\x00b': cannot be read \(embedded null byte\); check the path$"):
-        read_rows("a\0b")
+        rows_of("a\0b")
 
 
 def test_lone_surrogates_round_trip(tmp_path):
