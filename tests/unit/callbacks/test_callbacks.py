@@ -174,6 +174,7 @@ def test_the_summary_compares_before_after_and_teacher(run):
     folder, _, _, _ = run
     summary = json.loads((folder / "summary.json").read_text())
     assert summary.pop("steps") == 2
+    assert summary.pop("success_terms") == {"id": "correct", "combo": "correct"}
     assert summary.keys() == {"before", "after", "teacher"}
     for who in summary:
         assert summary[who].keys() == {"id", "combo"}
