@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import Any
 import yaml
 
 from mentor_pl.environments.settings import evaluation_settings, training_settings
+from mentor_pl.errors import MentorError
 from mentor_pl.evaluation.columns import columns
+
+_log = logging.getLogger(__name__)
 
 _DISTRIBUTIONS = ("mentor-pl", "torch", "lightning", "transformers", "peft")
 _FULL, _ADAPTER = (
@@ -37,21 +41,30 @@ def model_card(run_dir: Path, *, steps: int, adapter_only: bool = False) -> str:
         steps: Optimiser steps behind the weights.
         adapter_only: The folder holds an adapter without its base.
     """
-    config: dict[str, Any] = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
-    summary_file = run_dir / "summary.json"
-    summary = json.loads(summary_file.read_text(encoding="utf-8")) if summary_file.exists() else {}
+    try:
+        config: dict[str, Any] = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
+        summary_file = run_dir / "summary.json"
+        summary = json.loads(summary_file.read_text(encoding="utf-8")) if summary_file.exists() else {}
+        head, facts = _front_matter(config, adapter_only), list(_facts(config, steps))
+        results = list(_results(summary, steps))
+    except (LookupError, TypeError, AttributeError, ValueError, yaml.YAMLError, MentorError) as failure:
+        _log.warning(
+            "the model card tells no settings and results: %s is not as this version writes it (%s: %s)",
+            *(run_dir, type(failure).__name__, failure),
+        )
+        head, facts, results = _front_matter({}, adapter_only), [("weight updates", str(steps))], []
     return "\n".join(
         [
-            *_front_matter(config, adapter_only),
+            *head,
             f"# {run_dir.resolve().name}",
             "",
             "A student of `mentor-pl` (the method: [MENTOR, arXiv:2510.18383](https://arxiv.org/abs/2510.18383)).",
             "",
             "| | |",
             "|---|---|",
-            *(f"| {name} | {value} |" for name, value in _facts(config, steps)),
+            *(f"| {name} | {value} |" for name, value in facts),
             "",
-            *_results(summary, steps),
+            *results,
             "## Load it",
             "",
             "```python",
@@ -63,7 +76,7 @@ def model_card(run_dir: Path, *, steps: int, adapter_only: bool = False) -> str:
 
 
 def _front_matter(config: Mapping[str, Any], adapter_only: bool) -> list[str]:
-    base = _arguments(config["model"]["student"]).get("path", "")
+    base = _arguments(config["model"]["student"]).get("path", "") if config else ""
     lines = [f"library_name: {'peft' if adapter_only else 'transformers'}", "pipeline_tag: text-generation"]
     if base.count("/") == 1 and not Path(base).exists():  # a hub id; a place on this machine means nothing elsewhere
         lines.append(f"base_model: {base}")
