@@ -92,8 +92,9 @@ def summary_table(
         success_terms: By split, the term of its reward that the success is taken from.
     """
     titles = columns(summary["after"], success_terms=success_terms)
-    room = max(map(len, summary["after"]), default=0) + sum(_narrowest(title) + 3 for title in titles.values()) + 4
-    return _by_split(summary, titles) if room <= width else _by_metric(summary, titles)
+    headers = {name: title.replace("_", " ") for name, title in titles.items()}  # a header is broken at spaces only
+    room = max(map(len, summary["after"]), default=0) + sum(_narrowest(title) + 3 for title in headers.values()) + 4
+    return _by_split(summary, headers) if room <= width else _by_metric(summary, titles)
 
 
 def _narrowest(title: str) -> int:

@@ -309,3 +309,10 @@ def test_a_second_interrupt_stops_at_once(tmp_path, references, interruptible):
     assert trainer.global_step == 1
     assert not (tmp_path / "last.ckpt").exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_long_name_of_a_column_is_broken_at_its_words():
+    metrics = ("success", "score/calls", "tool_match", "tool_similarity", "unknown_tool_rate", "calls_per_task")
+    summary = {who: {"shop": dict.fromkeys(metrics, 0.0)} for who in ("before", "after", "teacher")}
+    headers = [column.header for column in summary_table(summary).columns]
+    assert "calls per task" in headers and "score/calls" in headers
