@@ -69,7 +69,7 @@ def test_each_guidance_in_a_mixture_and_resumed(tmp_path: Path, name: str) -> No
 
 @pytest.mark.parametrize("step", [1, 2])
 def test_a_mixture_with_a_round_ahead(tmp_path: Path, step: int) -> None:
-    data = {"round": round_of(ahead=1)}
+    data = {"round": round_of(prompts_per_round=3, ahead=1)}
     module = lambda: {"engine": OwnWeights(), "correction": TruncatedImportanceSampling()}  # noqa: E731
     whole = fit(tmp_path / "whole", data=data, module=module(), max_steps=4)
     assert [entry["train/staleness"] for entry in whole.log.steps] == [0, 1, 0, 1]  # two rounds an epoch
