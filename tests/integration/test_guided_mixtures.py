@@ -21,7 +21,7 @@ from mentor_pl.guidance import (
 from mentor_pl.losses import TruncatedImportanceSampling
 from mentor_pl.students.full import FullStudent
 from tests.unit.training.own_weights import OwnWeights
-from tests.unit.training.runs import round_of, same
+from tests.unit.training.runs import same
 from tests.unit.training.test_mixtures import fit
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
@@ -69,7 +69,7 @@ def test_each_guidance_in_a_mixture_and_resumed(tmp_path: Path, name: str) -> No
 
 @pytest.mark.parametrize("step", [1, 2])
 def test_a_mixture_with_a_round_ahead(tmp_path: Path, step: int) -> None:
-    data = {"round": round_of(prompts_per_round=3, ahead=1)}
+    data = {"round": {"prompts_per_round": 3, "ahead": 1}}
     module = lambda: {"engine": OwnWeights(), "correction": TruncatedImportanceSampling()}  # noqa: E731
     whole = fit(tmp_path / "whole", data=data, module=module(), max_steps=4)
     assert [entry["train/staleness"] for entry in whole.log.steps] == [0, 1, 0, 1]  # two rounds an epoch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,10 @@ def make_module(**options: Any) -> MentorModule:
     return MentorModule(**settings | options)
 
 
-def make_data(references: str, **options: Any) -> MentorDataModule:
+def make_data(references: str | None, *, round: Mapping[str, Any] | None = None, **options: Any) -> MentorDataModule:
+    """A data module whose rounds are as small as they come; `round` says what else holds of them."""
     settings: dict[str, Any] = {
+        "references": references,
         "tools": [PythonFunctions("mentor_pl.tools.arithmetic", workers=1)],
         "reward": RewardProgram(
             terms=[
@@ -52,16 +55,11 @@ def make_data(references: str, **options: Any) -> MentorDataModule:
                 RewardTerm(name="tool_match", component=ToolMatch(), weight=0.3),
             ]
         ),
-        "round": round_of(),
+        "round": RoundPlan(**{"prompts_per_round": 2, "group_size": 4, **(round or {})}),
         # Runs are compared to the last bit, which a tool that is late on a busy machine would change.
         "limits": RolloutLimits(max_turns=3, max_completion_tokens=60, park_after_s=60.0),
     }
-    return MentorDataModule(**{"references": references} | settings | options)
-
-
-def round_of(**options: Any) -> RoundPlan:
-    """A round as small as they come."""
-    return RoundPlan(**{"prompts_per_round": 2, "group_size": 4} | options)
+    return MentorDataModule(**settings | options)
 
 
 def make_trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:

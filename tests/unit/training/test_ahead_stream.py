@@ -21,16 +21,7 @@ from mentor_pl.errors import ConfigError, EngineError
 from mentor_pl.losses import TruncatedImportanceSampling
 from mentor_pl.students.full import FullStudent
 from tests.unit.training.own_weights import OwnWeights
-from tests.unit.training.runs import (
-    Diary,
-    make_data,
-    make_module,
-    make_trainer,
-    round_of,
-    same,
-    some_references,
-    weights,
-)
+from tests.unit.training.runs import Diary, make_data, make_module, make_trainer, same, some_references, weights
 
 pytestmark = [
     pytest.mark.integration,  # whole runs
@@ -71,7 +62,7 @@ def fit(folder, references, *callbacks, engine=None, data=None, module=None, ckp
     notes = Notes()
     checkpoints = ModelCheckpoint(dirpath=folder, filename="{step}", every_n_train_steps=1, save_top_k=-1)
     options = {"engine": engine or OwnWeights(), "correction": TruncatedImportanceSampling()} | (module or {})
-    the_module, the_data = make_module(**options), make_data(references, **{"round": round_of(ahead=1)} | (data or {}))
+    the_module, the_data = make_module(**options), make_data(references, **{"round": {"ahead": 1}} | (data or {}))
     the_trainer = make_trainer(
         folder, notes, checkpoints, *callbacks, **{"max_epochs": 2, "enable_checkpointing": True} | trainer
     )
@@ -106,7 +97,7 @@ def test_one_seed_gives_one_run(tmp_path, run, references):
 def test_weights_that_stay_make_the_run_of_no_rounds_ahead(tmp_path, references):
     still = {"optimizer": functools.partial(torch.optim.AdamW, lr=0.0)}
     ahead, _ = fit(tmp_path / "ahead", references, module=still, max_epochs=1)
-    plain, _ = fit(tmp_path / "plain", references, module=still, data={"round": round_of()}, max_epochs=1)
+    plain, _ = fit(tmp_path / "plain", references, module=still, data={"round": {}}, max_epochs=1)
     assert plain.staleness == [0] * ROUNDS
     assert ahead.rounds == plain.rounds
     assert_close(ahead.losses, plain.losses, rtol=0, atol=0)
@@ -123,7 +114,7 @@ def test_a_resumed_run_keeps_the_plan(tmp_path, run, references, step):
 
 
 def test_a_round_of_several_steps(tmp_path, references):
-    notes, _ = fit(tmp_path, references, data={"round": round_of(steps=2, passes=2, ahead=1)}, max_steps=10)
+    notes, _ = fit(tmp_path, references, data={"round": {"steps": 2, "passes": 2, "ahead": 1}}, max_steps=10)
     assert notes.staleness == [0, 4, 4]
     assert len(notes.losses) == 10
 
@@ -263,7 +254,7 @@ def test_weights_that_are_too_old_are_refused(tmp_path, references, rounds_ahead
     with pytest.raises(
         EngineError, match=f"Deaf sampled with the weights of update 0 to 0, but those of {versions} were"
     ):
-        fit(tmp_path, references, engine=Deaf(), data={"round": round_of(ahead=rounds_ahead)})
+        fit(tmp_path, references, engine=Deaf(), data={"round": {"ahead": rounds_ahead}})
 
 
 class Unloadable(FullStudent):

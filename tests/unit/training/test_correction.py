@@ -14,16 +14,7 @@ from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.errors import ConfigError, EngineError
 from mentor_pl.losses import GRPOLoss, SFTLoss, TruncatedImportanceSampling
 from mentor_pl.students.full import FullStudent
-from tests.unit.training.runs import (
-    Diary,
-    make_data,
-    make_module,
-    make_trainer,
-    round_of,
-    same,
-    some_references,
-    weights,
-)
+from tests.unit.training.runs import Diary, make_data, make_module, make_trainer, same, some_references, weights
 
 pytestmark = pytest.mark.integration  # whole runs
 
@@ -78,7 +69,7 @@ def fit(folder, references, *, data=None, module=None, **trainer):
 
 
 # The ratio of the second step and pass is taken to the weights that the round began with, as it is without a correction.
-@pytest.mark.parametrize(("plan", "steps"), [({}, 2), ({"round": round_of(steps=2, passes=2)}, 7)])
+@pytest.mark.parametrize(("plan", "steps"), [({}, 2), ({"round": {"steps": 2, "passes": 2}}, 7)])
 def test_an_exact_engine_needs_no_correction(tmp_path, references, plan, steps):
     corrected, module = fit(tmp_path, references, data=plan, max_steps=steps)
     plain, plain_module = fit(tmp_path, references, data=plan, module={"correction": None}, max_steps=steps)

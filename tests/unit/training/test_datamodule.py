@@ -9,7 +9,7 @@ from mentor_pl.errors import ConfigError, DataFileError
 from mentor_pl.losses.sft import SFTLoss
 from mentor_pl.students.full import FullStudent
 from mentor_pl.training.context_room import Reading
-from tests.unit.training.runs import make_data, make_module, make_trainer, read_jsonl, round_of, some_references
+from tests.unit.training.runs import make_data, make_module, make_trainer, read_jsonl, some_references
 
 
 class Unloadable(FullStudent):
@@ -51,11 +51,11 @@ def fit(folder, references, *, data=None, module=None, student=Unloadable):
     [
         ({"reward": None}, "data.reward is missing; rollouts need one"),
         (
-            {"round": round_of(group_size=1)},
+            {"round": {"group_size": 1}},
             "data.round.group_size is 1; trajectories are compared within a group, so at least 2",
         ),
-        ({"round": round_of(prompts_per_round=0)}, "data.round.prompts_per_round is 0; it must be at least 1"),
-        ({"round": round_of(steps=3)}, "data.round.steps is 3 but a round has only 2 prompts"),
+        ({"round": {"prompts_per_round": 0}}, "data.round.prompts_per_round is 0; it must be at least 1"),
+        ({"round": {"steps": 3}}, "data.round.steps is 3 but a round has only 2 prompts"),
         ({"evaluation": {"train": "x"}}, "a split named 'train'"),
         ({"sampling": SamplingParams(temperature=0.0)}, "data.sampling.temperature is 0; .* nothing to compare"),
     ],
@@ -71,7 +71,7 @@ def test_a_loss_that_cannot_imitate(tmp_path, references):
 
 
 def test_solutions_are_not_sampled_ahead(tmp_path, references):
-    data = {"train_on": "references", "reward": None, "round": round_of(ahead=1)}
+    data = {"train_on": "references", "reward": None, "round": {"ahead": 1}}
     with pytest.raises(ConfigError, match=r"data.round.ahead is 1 but data.train_on is 'references'.* set it to 0"):
         fit(tmp_path, references, data=data, module={"loss": SFTLoss()})
 
@@ -122,7 +122,7 @@ def test_prompts_longer_than_the_context(tmp_path, references, caplog):
 
 def test_more_prompts_a_round_than_there_are(tmp_path, references):
     with pytest.raises(ConfigError, match="prompts_per_round is 5, but there are 4 prompts to train on"):
-        fit(tmp_path, references, data={"round": round_of(prompts_per_round=5)})
+        fit(tmp_path, references, data={"round": {"prompts_per_round": 5}})
 
 
 def test_solutions_longer_than_the_context(tmp_path, references, caplog):

@@ -30,16 +30,7 @@ from mentor_pl.rollout.limits import RolloutLimits
 from mentor_pl.tools.declared import DeclaredTools
 from mentor_pl.tools.functions import PythonFunctions
 from mentor_pl.training.resume import check_same_run
-from tests.unit.training.runs import (
-    Diary,
-    make_data,
-    make_module,
-    make_trainer,
-    round_of,
-    same,
-    some_references,
-    weights,
-)
+from tests.unit.training.runs import Diary, make_data, make_module, make_trainer, same, some_references, weights
 
 pytestmark = pytest.mark.integration  # whole runs
 
@@ -109,7 +100,7 @@ def fit(
     folder.mkdir(exist_ok=True)
     diary, log = Diary(), Log()
     save = ModelCheckpoint(folder / "checkpoints", every_n_train_steps=1, save_top_k=-1, filename="{step}")
-    options = {"tools": None, "reward": None, "train": environments(folder), "round": round_of(prompts_per_round=3)} | (
+    options = {"tools": None, "reward": None, "train": environments(folder), "round": {"prompts_per_round": 3}} | (
         data or {}
     )
     the_module, the_data = make_module(**module or {}), make_data(None, **options)
@@ -221,7 +212,7 @@ def test_an_environment_that_tells_no_success_is_refused_where_one_is_asked_for(
 
 def test_an_environment_too_small_for_its_share(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="so large that it has 4 of 'shop', but there are 3 prompts"):
-        fit(tmp_path, data={"round": round_of(prompts_per_round=12), "train": [*reversed(environments(tmp_path))]})
+        fit(tmp_path, data={"round": {"prompts_per_round": 12}, "train": [*reversed(environments(tmp_path))]})
 
 
 def test_an_environment_without_a_reward(tmp_path: Path) -> None:

@@ -14,16 +14,7 @@ from mentor_pl.losses.grpo import GRPOLoss
 from mentor_pl.losses.sft import SFTLoss
 from mentor_pl.rewards.program import RewardProgram, RewardTerm
 from mentor_pl.rewards.tool_match import ToolMatch
-from tests.unit.training.runs import (
-    Diary,
-    make_data,
-    make_module,
-    make_trainer,
-    round_of,
-    same,
-    some_references,
-    weights,
-)
+from tests.unit.training.runs import Diary, make_data, make_module, make_trainer, same, some_references, weights
 
 pytestmark = [
     pytest.mark.integration,
@@ -117,7 +108,7 @@ def test_padding_changes_nothing_but_time(tmp_path, run, references):
 
 
 def test_a_round_may_take_several_steps_and_passes(tmp_path, references):
-    options = {"round": round_of(steps=2, passes=2)}
+    options = {"round": {"steps": 2, "passes": 2}}
     whole = fit(tmp_path / "whole", references, data=options, trainer={"max_epochs": 1})
     assert (len(whole.diary.rounds), len(whole.diary.losses)) == (2, 8)
     resumed = fit(
