@@ -44,8 +44,8 @@ class BoundedClient(DefaultAsyncHttpxClient):
         """
         request.headers["Accept-Encoding"] = _ENCODINGS
         response = await super().send(request, **{**options, "stream": True})
-        body = _Body(response.headers.get("content-encoding", ""), self._max_reply_bytes)
         try:
+            body = _Body(response.headers.get("content-encoding", ""), self._max_reply_bytes)
             async for piece in response.aiter_raw():
                 await body.take(piece)
         finally:

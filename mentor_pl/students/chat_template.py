@@ -83,17 +83,14 @@ def set_chat_template(
             ) from failure
         raise ChatFormatError(f"student {student!r}: {failure}") from failure
     if source != given:
-        as_text = "tools, calls and results are written as text of its turns"
-        _log.warning(
-            "student %r: its chat template %s; %s (`mentor-pl doctor` shows how)",
-            student,
-            "is missing" if given is None else "does not take tools as given",
-            as_text
-            if TOOLS_AS_TEXT in source
-            else "ChatML is taken"
+        lacks, instead = (
+            ("is missing", "ChatML is taken")
             if given is None
-            else "it is given them in another form",
+            else ("does not take tools as given", "it is given them in another form")
         )
+        if TOOLS_AS_TEXT in source:
+            instead = "tools, calls and results are written as text of its turns"
+        _log.warning("student %r: its chat template %s; %s (`mentor-pl doctor` shows how)", student, lacks, instead)
         holder.chat_template = source
 
 
