@@ -30,6 +30,7 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 GSM8K = ROOT / "runs/gsm8k_smollm2"
+ENGINES = [("135m", "float32", 64), ("135m", "bfloat16", 64), ("135m", "bfloat16", 256), ("1.5b", "bfloat16", 256)]
 PACKAGES = ("torch", "transformers", "lightning", "torchmetrics", "peft", "bitsandbytes", "mentor-pl")
 
 
@@ -80,10 +81,10 @@ def checks(device: str, quick: bool) -> dict[str, Check]:
         ),
         "fit": Check(command=(*fit, *mentor, *here), limit_s=600 if device == "cpu" else 210, facts=_run_facts),
     }
-    models = [("tiny", "float32")] if quick else [("135m", "float32"), ("135m", "bfloat16"), ("1.5b", "bfloat16")]
-    for model, dtype in models:
-        found[f"engines {model} {dtype}"] = Check(
-            command=(*engines, "--model", model, "--dtype", dtype, *size), limit_s=150, facts=_engine_facts
+    for model, dtype, rows in [("tiny", "float32", 4)] if quick else ENGINES:
+        prompts = ("--prompts", str(rows // 8)) if not quick else ()
+        found[f"engines {model} {dtype}, {rows} rows"] = Check(
+            command=(*engines, "--model", model, "--dtype", dtype, *size, *prompts), limit_s=150, facts=_engine_facts
         )
     found["step beside TRL"] = Check(
         command=(*python, "benchmarks.step_vs_trl", "--runs", "1", "--steps", "1", "--output", "{folder}/step.json"),

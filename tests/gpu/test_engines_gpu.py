@@ -8,6 +8,8 @@ from mentor_pl.engines.base import GenerationRequest, SamplingParams
 from mentor_pl.engines.cascade.engine import CascadeEngine
 from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.engines.sampling import sample_tokens, uniforms
+from mentor_pl.testing.tiny_models import tiny_random_model
+from tests.unit.engines.cascade.test_model_decoder import FEW
 from tests.unit.engines.models import FAMILIES, full_forward_logprobs, tiny_model
 
 pytestmark = pytest.mark.gpu
@@ -46,6 +48,13 @@ def test_logprobs_are_those_of_a_full_forward(family, device):
     torch.backends.cuda.matmul.allow_tf32 = False
     model = tiny_model(family).to(device)
     assert_close_to_full_forward(model, two_turns(CascadeEngine(), model), atol=1e-3)
+
+
+@pytest.mark.parametrize("family", FEW)
+def test_so_are_those_of_a_models_own_forward(family, device):
+    torch.backends.cuda.matmul.allow_tf32 = False
+    model = tiny_random_model(family).to(device)
+    assert_close_to_full_forward(model, two_turns(CascadeEngine(), model), atol=2e-3)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3"])

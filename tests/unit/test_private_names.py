@@ -74,9 +74,15 @@ def test_a_private_name_is_still_there(name: str) -> None:
             "(Tensor grad_out, Tensor query, Tensor key, Tensor value, Tensor out, Tensor logsumexp, float dropout_p, "
             "bool is_causal, *, Tensor? attn_mask=None, float? scale=None) -> (Tensor grad_query, Tensor grad_key, Tensor grad_value)",
         ),
+        (
+            "_scaled_dot_product_efficient_attention",
+            "(Tensor query, Tensor key, Tensor value, Tensor? attn_bias, bool compute_log_sumexp, float dropout_p=0., "
+            "bool is_causal=False, *, float? scale=None) -> "
+            "(Tensor output, Tensor log_sumexp, Tensor philox_seed, Tensor philox_offset)",
+        ),
     ],
 )
-def test_attention_on_a_cpu_gives_its_log_sum_exp(operator: str, schema: str) -> None:
+def test_attention_gives_its_log_sum_exp(operator: str, schema: str) -> None:
     """For engines/cascade/partial_attention: parts of a softmax are put together by it."""
     found = str(getattr(torch.ops.aten, operator).default._schema)
     assert found.split("(", 1)[1] == schema[1:]

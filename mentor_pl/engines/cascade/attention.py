@@ -1,4 +1,4 @@
-"""The two ways in which an engine's forward attends: one new token of many rows, and runs of new tokens."""
+"""How a decoding step attends: one new token of many rows, to the prefix that a group shares and to each row's own tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
 from mentor_pl.engines.cascade.kv_store import KVStore
 from mentor_pl.engines.cascade.partial_attention import (
@@ -16,7 +15,7 @@ from mentor_pl.engines.cascade.partial_attention import (
     partial_attention,
     weigh_against_sinks,
 )
-from mentor_pl.engines.cascade.token_decoder import AttentionLayer, TokenDecoder
+from mentor_pl.engines.cascade.token_decoder import TokenDecoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +137,7 @@ class DecodeAttention:
         merged = merge_attention(prefix, own)
         if sinks is not None:
             merged = weigh_against_sinks(merged, torch.logaddexp(prefix[1], own[1]), sinks.view(kv_heads, repeats))
-        return merged.view(rows, heads, dim)
+        return merged.reshape(rows, heads, dim)
 
     def _mask_parts(self, window: int | None, repeats: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Return the masks of prefixes `[groups, 1, 1 | width * repeats, longest]` and suffixes `[B, 1, 1, span]`."""
@@ -161,137 +160,3 @@ class DecodeAttention:
         by_row = self.positions[layout.gather].view(-1, layout.width)
         hidden = (hidden_keys(by_row, prefix_keys, window) | beyond[:, None]).repeat_interleave(repeats, 1)
         return additive_mask(hidden[:, None], decoder.dtype), own_mask
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """New tokens of one sequence, to be appended to its slot.
-
-    Attributes:
-        token_ids: What is appended.
-        slot: Where to.
-        start: Tokens in the slot already.
-        prefix_slot: Slot of what comes before the slot's own tokens; unused where `prefix_length`
-            is 0.
-        prefix_length: Its length.
-    """
-
-    token_ids: Sequence[int]
-    slot: int
-    start: int
-    prefix_slot: int = 0
-    prefix_length: int = 0
-
-
-class RunAttention:
-    """Attention of runs of new tokens, one sequence after the other: there are few, and each is long enough to fill a kernel.
-
-    Attributes:
-        token_ids: All new tokens, `[N]`.
-        positions: Of each in its conversation, `[N]`.
-        end: All positions are below it.
-        lengths: Of the runs, `[runs]`.
-    """
-
-    def __init__(self, decoder: TokenDecoder, prefixes: KVStore, store: KVStore, runs: Sequence[Run]) -> None:
-        """Prepare one forward.
-
-        Args:
-            decoder: The model.
-            prefixes: Holds what comes before the slots.
-            store: Holds the slots that are appended to.
-            runs: What is appended, in the order of the forward's tokens.
-        """
-        self._decoder, self._prefixes, self._store, self._runs = decoder, prefixes, store, runs
-        device = decoder.device
-        lengths = [len(run.token_ids) for run in runs]
-        self.lengths = torch.tensor(lengths, device=device)
-        self.token_ids = torch.tensor([token_id for run in runs for token_id in run.token_ids], device=device)
-        self._slots = torch.tensor([run.slot for run in runs], device=device).repeat_interleave(self.lengths)
-        self._offsets = torch.cat(
-            [run.start + torch.arange(n, device=device) for run, n in zip(runs, lengths, strict=True)]
-        )
-        before = torch.cat([torch.full((n,), run.prefix_length) for run, n in zip(runs, lengths, strict=True)]).to(
-            device
-        )
-        self.positions = self._offsets + before
-        self.end = max(run.prefix_length + run.start + n for run, n in zip(runs, lengths, strict=True))
-        self._masks: dict[tuple[int, AttentionLayer], tuple[torch.Tensor | None, torch.Tensor | None]] = {}
-        self.num_rows, self.states = len(runs), store.states
-        self.state_slots = torch.tensor([run.slot for run in runs], device=device)
-
-    def __call__(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sinks: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Write and attend; see `token_decoder.Attend`."""
-        self._store.write(layer, self._slots, self._offsets, key, value)
-        output = torch.empty_like(query)
-        begin = 0
-        for index, run in enumerate(self._runs):
-            end = begin + len(run.token_ids)
-            output[begin:end] = self._attend(layer, index, query[begin:end], sinks)
-            begin = end
-        return output
-
-    def _attend(self, layer: int, index: int, query: torch.Tensor, sinks: torch.Tensor | None) -> torch.Tensor:
-        count, heads, dim = query.shape
-        run, spec = self._runs[index], self._decoder.layers[layer]
-        prefix_mask, own_mask = self._mask_parts(index, spec)
-        keys, values = self._store.read(layer, run.slot, 1, run.start + count)
-        if own_mask is None:
-            query = query.transpose(0, 1)[None]
-            output = F.scaled_dot_product_attention(
-                query, keys, values, is_causal=True, scale=spec.scale, enable_gqa=heads != keys.shape[1]
-            )
-            return output[0].transpose(0, 1)
-        kv_heads, repeats = spec.num_kv_heads, spec.repeats
-        stacked = (
-            query.view(count, kv_heads, repeats, dim).permute(1, 2, 0, 3).reshape(1, kv_heads, repeats * count, dim)
-        )
-        output, lse = partial_attention(stacked, keys, values, own_mask, spec.scale, spec.softcap)
-        if run.prefix_length:
-            keys, values = self._prefixes.read(layer, run.prefix_slot, 1, run.prefix_length)
-            shared = partial_attention(stacked, keys, values, prefix_mask, spec.scale, spec.softcap)
-            output, lse = merge_attention(shared, (output, lse)), torch.logaddexp(shared[1], lse)
-        if sinks is not None:
-            output = weigh_against_sinks(output, lse, sinks.view(kv_heads, repeats).repeat_interleave(count, 1))
-        return output.view(kv_heads, repeats, count, dim).permute(2, 0, 1, 3).reshape(count, heads, dim)
-
-    def _mask_parts(self, index: int, spec: AttentionLayer) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Return the masks of the prefix and of the slot's own tokens, each `[1, 1, repeats * n, S]`; both None for plain causal."""
-        key = index, spec
-        if key not in self._masks:
-            self._masks[key] = self._new_masks(self._runs[index], spec)
-        return self._masks[key]
-
-    def _new_masks(self, run: Run, spec: AttentionLayer) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        decoder, count, window = self._decoder, len(run.token_ids), spec.window
-        if window is not None and run.prefix_length + run.start + count <= window:
-            window = None
-        if window is None and run.start + run.prefix_length == 0 and spec.softcap is None and not spec.has_sinks:
-            return None, None
-        keys = torch.arange(max(run.start + count, run.prefix_length), device=decoder.device)
-        queries = run.start + keys.new_tensor(range(count))
-        own = hidden_keys(queries, keys[: run.start + count], window).repeat(spec.repeats, 1)
-        own_mask = additive_mask(own[None, None], decoder.dtype)
-        if window is None or run.prefix_length == 0:
-            return None, own_mask
-        hidden = hidden_keys(run.prefix_length + queries, keys[: run.prefix_length], window).repeat(spec.repeats, 1)
-        return additive_mask(hidden[None, None], decoder.dtype), own_mask
-
-
-class MixedAttention:
-    """Runs of new tokens, and after them one new token of many rows, which may go on from these runs."""
-
-    def __init__(self, runs: RunAttention, decoding: DecodeAttention) -> None:
-        self._runs, self._decoding, self._num_run_tokens = runs, decoding, len(runs.positions)
-        self.num_rows, self.states = 1, None
-        self.state_slots = slice(0, 0)
-
-    def __call__(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sinks: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Write and attend; see `token_decoder.Attend`."""
-        count = self._num_run_tokens
-        first = self._runs(layer, query[:count], key[:count], value[:count], sinks)
-        return torch.cat([first, self._decoding(layer, query[count:], key[count:], value[count:], sinks)])

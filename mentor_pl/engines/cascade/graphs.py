@@ -36,7 +36,7 @@ RECORDERS: dict[str, Callable[[], Record]] = {"cuda": cuda_graphs}
 class DecodeGraphs:
     """Computes the logits of decoding steps, from recordings where there are any.
 
-    A recording has fixed shapes: rows and rows of a prefix are padded to powers of two, and
+    A recording has fixed shapes: rows and rows of a prefix are padded to powers of four, and
     attention reads the stores at their whole length. The first step of a shape is computed as
     usual, for it may have kernels to choose and memory to set up; the second is recorded. When a
     store grows its recordings are void.
@@ -75,7 +75,7 @@ class DecodeGraphs:
             Logits `[B, V]`, valid until the next call.
         """
         prefixes, suffixes = self._prefixes, self._suffixes
-        rows, width = _padded(len(token_ids)), _padded(layout.width)
+        rows, width = _padded(len(token_ids), suffixes.slots - 1), _padded(layout.width)
         # one slot more: what padding writes must not hit a row's own
         suffixes.reserve(max(num_slots, rows) + 1, longest + 1)
         self._decoder.reserve_positions(prefixes.length + suffixes.length)
@@ -153,6 +153,7 @@ class _Step:
         return decoder.logits(decoder.forward(self._token_ids, attention.positions, attention.end, attention))
 
 
-def _padded(count: int) -> int:
-    """Return the next power of two."""
-    return 1 << (count - 1).bit_length()
+def _padded(count: int, room: float = float("inf")) -> int:
+    """Return the next power of four, or of two where there is no room for that one."""
+    bits = (count - 1).bit_length()
+    return 1 << (bits + bits % 2 if 1 << (bits + bits % 2) <= room else bits)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from mentor_pl.engines.cascade.token_decoder import TokenDecoder
@@ -71,18 +73,19 @@ class KVStore:
         slots = slice(first_slot, first_slot + num_slots)
         return self._keys[layer][slots, :, :length], self._values[layer][slots, :, :length]
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        """Copy the first `length` tokens of a slot to another."""
-        for tensor in (*self._keys, *self._values):
-            tensor[target, :, :length] = tensor[source, :, :length]
-        if self.states is not None:
-            self.states.copy(source, target)
+    def gather(self, layer: int, slots: torch.Tensor | int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and values of some slots, each `[slots, Hkv, length, D]`: copies, or views where it is one."""
+        if isinstance(slots, int):
+            return self.read(layer, slots, 1, length)
+        return self._keys[layer][slots, :, :length], self._values[layer][slots, :, :length]
 
-    def swap(self, first: int, second: int, length: int) -> None:
-        """Exchange the first `length` tokens of two slots."""
+    def move(self, moves: Sequence[tuple[int, int]], length: int) -> None:
+        """Copy the first `length` tokens of slots to others, all at once: (from, to)."""
+        if not moves:
+            return
+        device = self._keys[0].device if self._keys else None
+        sources, targets = torch.tensor(moves, device=device).unbind(1)
         for tensor in (*self._keys, *self._values):
-            kept = tensor[first, :, :length].clone()
-            tensor[first, :, :length] = tensor[second, :, :length]
-            tensor[second, :, :length] = kept
+            tensor[targets, :, :length] = tensor[sources, :, :length]
         if self.states is not None:
-            self.states.swap(first, second)
+            self.states.take(self.states, moves)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-# the only operators of torch that give an attention's log-sum-exp on a CPU; tests/unit/test_private_names.py watches them
+# the only operators of torch that give an attention's log-sum-exp; tests/unit/test_private_names.py watches them
 flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+_efficient = torch.ops.aten._scaled_dot_product_efficient_attention  # on CUDA
 
 
 def partial_attention(
@@ -36,6 +37,10 @@ def partial_attention(
     """
     if query.device.type == "cpu" and softcap is None:
         return flash(query, key, value, attn_mask=mask, scale=scale)
+    if _is_efficient(query, value) and softcap is None:
+        bias = None if mask is None else mask.expand(*query.shape[:3], key.shape[2])
+        output, lse, *_ = _efficient(query, key, value, bias, compute_log_sumexp=True, scale=scale)
+        return output, lse[..., : query.shape[2]]  # which comes padded
     # scores rounded to bfloat16, by their type or by autocast, would be off by up to a tenth of a nat
     with torch.autocast(query.device.type, enabled=False):
         scores = (query.float() @ key.float().transpose(-1, -2)).mul_(scale)
@@ -45,6 +50,12 @@ def partial_attention(
         scores = scores.add_(mask)
     lse = scores.logsumexp(-1)
     return scores.sub_(lse[..., None]).exp_().to(value.dtype) @ value, lse
+
+
+def _is_efficient(query: torch.Tensor, value: torch.Tensor) -> bool:
+    # it reads numbers by eights, as `additive_mask` lays them out; AMD's was not tried
+    by_eights = query.shape[-1] % 8 == value.shape[-1] % 8 == 0
+    return query.device.type == "cuda" and torch.version.hip is None and by_eights
 
 
 def merge_attention(
@@ -84,7 +95,10 @@ def additive_mask(hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     The value is finite, so that a query that sees none of a part gets a weight of zero for it
     instead of NaN.
     """
-    return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, torch.finfo(dtype).min / 2)
+    *shape, size = hidden.shape
+    padded = size + -size % 8 if hidden.is_cuda else size  # see `_is_efficient`
+    mask = torch.zeros(*shape, padded, dtype=dtype, device=hidden.device)[..., :size]
+    return mask.masked_fill_(hidden, torch.finfo(dtype).min / 2)
 
 
 def hidden_keys(query_positions: torch.Tensor, key_positions: torch.Tensor, window: int | None) -> torch.Tensor:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import torch
 
-from mentor_pl.engines.cascade.attention import Run, RunAttention
 from mentor_pl.engines.cascade.kv_store import KVStore
+from mentor_pl.engines.cascade.run_attention import Run, RunAttention
 from mentor_pl.engines.cascade.token_decoder import TokenDecoder
 
 TOKENS_PER_FORWARD = 4096

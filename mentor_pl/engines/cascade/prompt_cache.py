@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from mentor_pl.engines.cascade.attention import Run
 from mentor_pl.engines.cascade.kv_store import KVStore
 from mentor_pl.engines.cascade.prefill import compute_runs
+from mentor_pl.engines.cascade.run_attention import Run
 from mentor_pl.engines.cascade.token_decoder import TokenDecoder
 
 
@@ -70,7 +70,7 @@ class PromptCache:
             for slot, token_ids in enumerate(batch, start=len(self._prompts)):
                 donor, shared = self._longest_shared(token_ids)
                 if donor is not None:
-                    self.store.copy(donor.slot, slot, shared)
+                    self.store.move([(donor.slot, slot)], shared)
                 runs.append(Run(token_ids[shared:], slot, shared))
             hidden = compute_runs(self._decoder, self.store, self.store, runs)
             computed += sum(len(run.token_ids) for run in runs)
@@ -86,7 +86,7 @@ class PromptCache:
             self._sorted.remove(token_ids)
             last = max(self._prompts.values(), key=lambda prompt: prompt.slot, default=hole)
             if last.slot > hole.slot:
-                self.store.copy(last.slot, hole.slot, len(last.token_ids))
+                self.store.move([(last.slot, hole.slot)], len(last.token_ids))
                 last.slot = hole.slot
 
     def _longest_shared(self, token_ids: tuple[int, ...]) -> tuple[Prompt | None, int]:

@@ -77,21 +77,11 @@ class RecurrentStates:
         for tensor in self._tensors:
             tensor[list(slots)] = 0
 
-    def take(self, source: RecurrentStates, pairs: Sequence[tuple[int, int]]) -> None:
-        """Copy slots of another store: (from, to)."""
-        origins, targets = [origin for origin, _ in pairs], [target for _, target in pairs]
+    def take(self, source: RecurrentStates, moves: Sequence[tuple[int, int]]) -> None:
+        """Copy slots of another store, or of this one, all at once: (from, to)."""
+        origins, targets = [origin for origin, _ in moves], [target for _, target in moves]
         for tensor, other in zip(self._tensors, source._tensors, strict=True):
             tensor[targets] = other[origins]
-
-    def copy(self, source: int, target: int) -> None:
-        """Copy a slot to another."""
-        for tensor in self._tensors:
-            tensor[target] = tensor[source]
-
-    def swap(self, first: int, second: int) -> None:
-        """Exchange two slots."""
-        for tensor in self._tensors:
-            tensor[[first, second]] = tensor[[second, first]]
 
     def load(self, slots: slice | torch.Tensor) -> RowCache:
         """Return the cache of some slots for one forward; those of a slice are changed in place, others by `save`."""

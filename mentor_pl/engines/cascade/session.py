@@ -8,17 +8,13 @@ from collections.abc import Callable, Sequence
 import torch
 
 from mentor_pl.engines.base import EngineSession, EngineStatistics, GenerationRequest, SamplingParams
-from mentor_pl.engines.cascade.attention import (
-    DecodeAttention,
-    MixedAttention,
-    Run,
-    RunAttention,
-)
+from mentor_pl.engines.cascade.attention import DecodeAttention
 from mentor_pl.engines.cascade.graphs import DecodeGraphs, Record
 from mentor_pl.engines.cascade.kv_store import KVStore
 from mentor_pl.engines.cascade.prefill import TOKENS_PER_FORWARD, compute_runs
 from mentor_pl.engines.cascade.prompt_cache import PromptCache
 from mentor_pl.engines.cascade.rows import DecodeBatch, Row, RowState
+from mentor_pl.engines.cascade.run_attention import MixedAttention, Run, RunAttention
 from mentor_pl.engines.cascade.token_decoder import TokenDecoder
 from mentor_pl.engines.sampling import as_int64, sample_tokens, uniforms
 from mentor_pl.errors import EngineError
@@ -49,6 +45,9 @@ class CascadeSession(EngineSession):
         # recordings are void when the store grows
         self._suffixes = KVStore(decoder, granularity=256 if recorder else 16)
         self._graphs = DecodeGraphs(decoder, self._prompts.store, self._suffixes, recorder) if recorder else None
+        # continued rows that go on together, as a share of the live ones: a recurrent state wants whole forwards for what is
+        # appended, and beside recorded steps a forward is as dear as five to ten of them
+        self._wanted_share = 1.0 if decoder.is_recurrent else 0.25 if recorder else 0.0
         self._rows: dict[int, Row] = {}
         self._slots: list[Row] = []
         self._new: deque[GenerationRequest] = deque()
@@ -133,9 +132,9 @@ class CascadeSession(EngineSession):
         self._batch = None
 
     def _continue_rows(self) -> None:
-        """Let continued rows go on. Those with a recurrent state wait for one another: what is appended to one costs whole forwards."""
+        """Let continued rows go on. Where what is appended costs as much as several steps, rows wait for one another."""
         live = sum(row.state is RowState.LIVE for row in self._slots)
-        if not self._held or (self._decoder.is_recurrent and len(self._held) < live):
+        if len(self._held) < max(1, self._wanted_share * live):
             return
         for row, _ in self._held:
             row.state = RowState.LIVE
@@ -213,20 +212,18 @@ class CascadeSession(EngineSession):
 
     def _compact(self) -> None:
         """Bring the live rows to the front and the parked ones after them; drop the free slots."""
-        begin = 0
+        order, begin = list(self._slots), 0
         for state in (RowState.LIVE, RowState.PARKED):
-            end = begin + sum(row.state is state for row in self._slots)
-            holes = [slot for slot in range(begin, end) if self._slots[slot].state is not state]
-            sources = [slot for slot in range(end, len(self._slots)) if self._slots[slot].state is state]
+            end = begin + sum(row.state is state for row in order)
+            holes = [slot for slot in range(begin, end) if order[slot].state is not state]
+            sources = [slot for slot in range(end, len(order)) if order[slot].state is state]
             for hole, source in zip(holes, sources, strict=True):
-                old, new = self._slots[hole], self._slots[source]
-                if old.state is RowState.FREE:
-                    self._suffixes.copy(source, hole, new.cached)
-                else:
-                    self._suffixes.swap(source, hole, max(old.cached, new.cached))
-                self._slots[hole], self._slots[source] = new, old
+                order[hole], order[source] = order[source], order[hole]
             begin = end
-        del self._slots[begin:]
+        before = {row: slot for slot, row in enumerate(self._slots)}
+        moves = [(before[row], slot) for slot, row in enumerate(order[:begin]) if before[row] != slot]
+        self._slots = order[:begin]
+        self._suffixes.move(moves, max((self._slots[slot].cached for _, slot in moves), default=0))
 
     def _sample(
         self,

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from mentor_pl.engines.base import SamplingParams
-from mentor_pl.engines.cascade.attention import Run
 from mentor_pl.engines.cascade.engine import CascadeEngine
 from mentor_pl.engines.cascade.model_decoder import ModelDecoder
 from mentor_pl.engines.cascade.partial_attention import weigh_against_sinks
 from mentor_pl.engines.cascade.prefill import _rows_of_equal_length
+from mentor_pl.engines.cascade.run_attention import Run
 from mentor_pl.engines.hf_generate import HFGenerateEngine
 from mentor_pl.testing.tiny_models import tiny_random_model
 from tests.unit.engines.cascade.test_engine import ROWS, assert_exact, roll_out
