@@ -177,8 +177,12 @@ def test_a_config_names_the_environment(tmp_path, prompts, capsys):
 def test_ctrl_c_says_how_to_go_on_and_ends_with_130(tmp_path, prompts, monkeypatch, capsys):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored
 
+    once = threading.Lock()
+
     def act(handler):
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        # every prompt asks: a second signal could come when the program has ended
+        if once.acquire(blocking=False):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         handler.server.stop.wait(60)
 
     monkeypatch.setenv("OPENAI_API_KEY", "k")
