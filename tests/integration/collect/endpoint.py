@@ -47,7 +47,8 @@ class Endpoint:
         with self.lock:
             times = self.asked[digest] = self.asked.get(digest, 0) + 1
         rng = random.Random(f"{digest}/{times}")
-        return rng.choice(self.faults) if rng.random() < self.options.fault_rate else None
+        faulty = rng.random() < self.options.fault_rate or times <= self.options.faulty_tries
+        return rng.choice(self.faults) if faulty else None
 
     def kill_if_due(self):
         with self.lock:
@@ -172,6 +173,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("log")
     parser.add_argument("--fault-rate", type=float, default=0.0)
+    parser.add_argument("--faulty-tries", type=int, default=0, help="how often each conversation meets a fault first")
     parser.add_argument("--faults", default=",".join(FAULTS))
     parser.add_argument("--bill-keys-once", action="store_true")
     parser.add_argument("--kill-at", default="")

@@ -145,7 +145,7 @@ def test_a_request_that_is_sent_again_carries_the_same_key(tmp_path):
 def test_retry_after_stops_every_thread(tmp_path):
     prompts = write_prompts(tmp_path / "prompts.jsonl", 1)
     log = tmp_path / "log"
-    with endpoint(log, "--fault-rate", "0.6", "--faults", "429", "--retry-after", "0.7") as url:
+    with endpoint(log, "--faulty-tries", "2", "--faults", "429", "--retry-after", "0.7") as url:
         output, code = collect(tmp_path / "run", url, prompts, teacher={"max_retries": 30})
     assert code == 0, output
     rows = log_rows(log)
